@@ -1,0 +1,24 @@
+//! hostprobe's kernel side. One file per probe; each program's header says which hook it sits on,
+//! since which kernel that hook exists, what it reads and what it costs.
+#![no_std]
+#![no_main]
+
+mod bench;
+mod kernel_memory;
+mod losses;
+mod process;
+mod seed;
+mod sockets;
+mod syscalls;
+mod traced;
+
+/// A reachable panic must be refused by the verifier: an endless loop is.
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

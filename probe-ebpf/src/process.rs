@@ -1,0 +1,110 @@
+//! Process life: children of traced processes are traced from their first instruction, and the
+//! daemon hears of forks, execs and exits.
+//!
+//! Hooks: `tp_btf/sched_process_fork`, `tp_btf/sched_process_exec`, `tp_btf/sched_process_exit`
+//! (Linux 5.5). Reads `tgid`, `pid`, `exit_code` of `task_struct` and `live` of `signal_struct`.
+//! Rare, so their cost is of no account.
+
+use aya_ebpf::{
+    Global,
+    helpers::bpf_ktime_get_ns,
+    macros::{btf_tracepoint, map},
+    maps::RingBuf,
+    programs::BtfTracePointContext,
+};
+use aya_log_ebpf::debug;
+use probe_common::{
+    event::{ProcessEvent, ProcessEventKind},
+    loss::Loss,
+    target::UNTRACED,
+};
+
+use crate::{
+    kernel_memory::{load, offset},
+    losses, syscalls, traced,
+};
+
+/// Process events on their way to the daemon.
+#[map]
+static PROCESS_EVENTS: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// 1 when the daemon wants to hear of every exec of the host, not only of traced processes'.
+#[unsafe(no_mangle)]
+static ALL_EXECS: Global<u8> = Global::new(0);
+
+/// A task was copied, and has not run yet.
+#[btf_tracepoint(function = "sched_process_fork")]
+fn sched_process_fork(ctx: BtfTracePointContext) {
+    // SAFETY: both arguments are typed `struct task_struct`.
+    let (parent, child) = unsafe {
+        (
+            load::<u32>(ctx.arg(0), offset!(task_tgid)),
+            load::<u32>(ctx.arg(1), offset!(task_tgid)),
+        )
+    };
+    if parent == child {
+        return; // A thread.
+    }
+    let service = traced::service_of(parent);
+    if service == UNTRACED {
+        return;
+    }
+    traced::set_service(child, service);
+    send(ProcessEventKind::Fork, child, parent, 0, service);
+}
+
+/// A process runs another program now.
+#[btf_tracepoint(function = "sched_process_exec")]
+fn sched_process_exec(ctx: BtfTracePointContext) {
+    // SAFETY: the first argument is a typed `struct task_struct`.
+    let tgid = unsafe { load::<u32>(ctx.arg(0), offset!(task_tgid)) };
+    let service = traced::service_of(tgid);
+    if service != UNTRACED || ALL_EXECS.load() != 0 {
+        send(ProcessEventKind::Exec, tgid, 0, 0, service);
+    }
+}
+
+/// A thread ends. Its process ends with the last one.
+#[btf_tracepoint(function = "sched_process_exit")]
+fn sched_process_exit(ctx: BtfTracePointContext) {
+    let task = ctx.arg::<*const u8>(0);
+    // SAFETY: the argument is a typed `struct task_struct`, and `signal` is typed with it.
+    let (tgid, tid, status, live) = unsafe {
+        (
+            load::<u32>(task, offset!(task_tgid)),
+            load::<u32>(task, offset!(task_pid)),
+            load::<u32>(task, offset!(task_exit_code)),
+            load::<u32>(
+                load::<*const u8>(task, offset!(task_signal)),
+                offset!(signal_live),
+            ),
+        )
+    };
+    let service = traced::service_of(tgid);
+    if service == UNTRACED {
+        return;
+    }
+    syscalls::forget_thread(tid);
+    if live == 0 {
+        traced::set_service(tgid, UNTRACED);
+        send(ProcessEventKind::Exit, tgid, 0, status, service);
+    }
+    debug!(&ctx, "thread {} of {} ended, {} left", tid, tgid, live);
+}
+
+#[inline(always)]
+fn send(kind: ProcessEventKind, tgid: u32, parent_tgid: u32, status: u32, service: u16) {
+    let event = ProcessEvent {
+        // SAFETY: no preconditions.
+        at_ns: unsafe { bpf_ktime_get_ns() },
+        kind: kind as u32,
+        tgid,
+        parent_tgid,
+        status,
+        service: u32::from(service),
+        reserved: 0,
+    };
+    if PROCESS_EVENTS.output::<ProcessEvent>(event, 0).is_err() {
+        losses::count(Loss::EventRingFull);
+    }
+}

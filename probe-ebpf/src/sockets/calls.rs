@@ -1,0 +1,344 @@
+//! What returning syscalls tell about sockets.
+
+use aya_ebpf::{Global, helpers::bpf_probe_read_user};
+use probe_common::{
+    loss::Loss,
+    socket::{SocketState, Traffic, Transport},
+    syscall::SyscallKind,
+};
+
+use super::table::{
+    EMPTY, Kind, SOCKETS, TCP_CLOSE, adopt, count_connect_error, insert, kind_of, stats,
+};
+use crate::{
+    kernel_memory::{current_task, load, offset, read},
+    losses,
+    syscalls::Call,
+};
+
+/// `MSG_PEEK` in `include/linux/socket.h`: the bytes stay and will be read again.
+const MSG_PEEK: u64 = 2;
+
+/// The smoothed round-trip time of one connection is sampled at most this often.
+const RTT_SAMPLE_NS: u64 = 1_000_000_000;
+
+/// Messages of one `sendmmsg` or `recvmmsg` whose lengths are added up.
+const MAX_MESSAGES: u64 = 16;
+
+/// `sizeof(struct mmsghdr)` and the offset of its `msg_len`, on 64-bit architectures.
+const MMSGHDR_BYTES: u64 = 64;
+const MMSGHDR_LEN: u64 = 56;
+
+/// 1 when this kernel has every field that this probe reads. With 0 the verifier drops the code.
+#[unsafe(no_mangle)]
+static FOLLOW_SOCKETS: Global<u8> = Global::new(1);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Sent,
+    Received,
+}
+
+/// Looks at a call of a kind that may touch a socket.
+#[inline(always)]
+pub(crate) fn on_call(call: &Call) {
+    const SEND: u8 = SyscallKind::Send as u8;
+    const RECEIVE: u8 = SyscallKind::Receive as u8;
+    const RECEIVE_FROM: u8 = SyscallKind::ReceiveFrom as u8;
+    const RECEIVE_MESSAGE: u8 = SyscallKind::ReceiveMessage as u8;
+    const SEND_MESSAGES: u8 = SyscallKind::SendMessages as u8;
+    const RECEIVE_MESSAGES: u8 = SyscallKind::ReceiveMessages as u8;
+    const SEND_FILE: u8 = SyscallKind::SendFile as u8;
+    const SPLICE: u8 = SyscallKind::Splice as u8;
+    const CONNECT: u8 = SyscallKind::Connect as u8;
+    const ACCEPT: u8 = SyscallKind::Accept as u8;
+
+    if FOLLOW_SOCKETS.load() == 0 {
+        return;
+    }
+    if call.kind == CONNECT {
+        return on_connect(call);
+    }
+    // Everything else that failed moved nothing; sockets that do nothing but fail are not adopted.
+    if call.result < 0 {
+        return;
+    }
+    if call.kind == ACCEPT {
+        return on_accept(call);
+    }
+    // One path for all of them: each copy of the walk would cost the verifier and the caches.
+    let peeked = match call.kind {
+        RECEIVE_FROM | RECEIVE_MESSAGES => call.arg3() & MSG_PEEK != 0,
+        RECEIVE_MESSAGE => call.arg2() & MSG_PEEK != 0,
+        _ => false,
+    };
+    let direction = match call.kind {
+        SEND | SEND_MESSAGES | SEND_FILE => Direction::Sent,
+        RECEIVE | RECEIVE_FROM | RECEIVE_MESSAGE | RECEIVE_MESSAGES | SPLICE => Direction::Received,
+        _ => return,
+    };
+    let bytes = match call.kind {
+        SEND_MESSAGES | RECEIVE_MESSAGES => message_bytes(call),
+        _ => call.result as u64,
+    };
+    if !peeked {
+        transferred(call, call.arg0(), direction, bytes);
+    }
+    if call.kind == SPLICE {
+        transferred(call, call.arg2(), Direction::Sent, bytes);
+    }
+}
+
+/// Adds up the lengths of the messages that `sendmmsg` or `recvmmsg` moved.
+#[inline(always)]
+fn message_bytes(call: &Call) -> u64 {
+    let messages = call.result as u64;
+    let vector = call.arg1();
+    let mut bytes = 0u64;
+    for index in 0..MAX_MESSAGES {
+        if index >= messages {
+            break;
+        }
+        let length = (vector + index * MMSGHDR_BYTES + MMSGHDR_LEN) as *const u32;
+        // SAFETY: the helper checks the user's address itself.
+        match unsafe { bpf_probe_read_user(length) } {
+            Ok(length) => bytes += u64::from(length),
+            Err(_) => losses::count(Loss::ReadFailed),
+        }
+    }
+    if messages > MAX_MESSAGES {
+        losses::count_many(Loss::MessagesBeyondLimit, messages - MAX_MESSAGES);
+    }
+    bytes
+}
+
+/// Counts bytes if the descriptor is a socket that is counted.
+#[inline(always)]
+fn transferred(call: &Call, fd: u64, direction: Direction, bytes: u64) {
+    let Some(sk) = socket_of(fd) else { return };
+    if let Some(socket) = SOCKETS.get_ptr_mut(sk as u64) {
+        // SAFETY: a live map value; the fields are read and written whole.
+        unsafe {
+            if call.now_ns.wrapping_sub((*socket).rtt_sampled_ns) > RTT_SAMPLE_NS {
+                (*socket).rtt_sampled_ns = call.now_ns;
+                sample_rtt(sk, call.service);
+            }
+        }
+        return count_tcp(call.service, direction, bytes);
+    }
+    match kind_of(sk) {
+        Ok(Kind::Tcp(state)) => {
+            adopt(sk, state, call.service);
+            count_tcp(call.service, direction, bytes);
+        }
+        Ok(Kind::Unix) => {
+            if let Some(stats) = stats(call.service) {
+                add(&mut stats.unix, direction, bytes);
+            }
+        }
+        Ok(Kind::Other) => {}
+        Err(_) => losses::count(Loss::ReadFailed),
+    }
+}
+
+#[inline(always)]
+fn count_tcp(service: u16, direction: Direction, bytes: u64) {
+    if let Some(stats) = stats(service) {
+        add(&mut stats.tcp, direction, bytes);
+    }
+}
+
+#[inline(always)]
+fn add(traffic: &mut Traffic, direction: Direction, bytes: u64) {
+    let counter = match direction {
+        Direction::Sent => &mut traffic.sent_bytes,
+        Direction::Received => &mut traffic.received_bytes,
+    };
+    *counter = counter.wrapping_add(bytes);
+}
+
+/// Observes the kernel's own smoothed round-trip time (RFC 6298), if it has one yet.
+#[inline(always)]
+pub(super) fn sample_rtt(sk: *const u8, service: u16) {
+    let Ok(srtt_us) = read::<u32>(sk, offset!(tcp_srtt_us)) else {
+        return losses::count(Loss::ReadFailed);
+    };
+    if srtt_us == 0 {
+        return;
+    }
+    if let Some(stats) = stats(service) {
+        // The kernel keeps eight times the value.
+        stats.tcp_rtt.observe(u64::from(srtt_us) * 125);
+    }
+}
+
+/// `connect` returned: the attempt succeeded, failed, or goes on without the caller.
+#[inline(always)]
+fn on_connect(call: &Call) {
+    const EINTR: i64 = -4;
+    const EISCONN: i64 = -106;
+    const EALREADY: i64 = -114;
+    const EINPROGRESS: i64 = -115;
+    // The kernel's own, never seen by the program: a signal came, and the call will be made again.
+    const ERESTARTSYS: i64 = -512;
+    const ERESTARTNOINTR: i64 = -513;
+
+    let Some(sk) = socket_of(call.arg0()) else {
+        return;
+    };
+    let goes_on = matches!(
+        call.result,
+        EINPROGRESS | EINTR | ERESTARTSYS | ERESTARTNOINTR
+    );
+    if let Some(socket) = SOCKETS.get_ptr_mut(sk as u64) {
+        // SAFETY: a live map value.
+        unsafe {
+            if (*socket).connect_in_call == 0 {
+                // A later call on the same socket: EISCONN, EALREADY, or the pending error, which
+                // was counted when the attempt failed.
+                return;
+            }
+            (*socket).connect_in_call = 0;
+            if (*socket).state != SocketState::Failed as u8 {
+                return;
+            }
+            // Failed before the call returned: what it returned is the error, unless it returned
+            // just before it could know.
+            let errno = if goes_on || call.result >= 0 {
+                (*socket).errno
+            } else {
+                -call.result as u32
+            };
+            let service = (*socket).service;
+            let _ = SOCKETS.remove(sk as u64);
+            count_connect_error(service, Transport::Tcp, errno);
+        }
+        return;
+    }
+    if call.result < 0 && (goes_on || matches!(call.result, EISCONN | EALREADY)) {
+        return;
+    }
+    match kind_of(sk) {
+        Ok(Kind::Unix) if call.result == 0 => {
+            if let Some(stats) = stats(call.service) {
+                stats.unix_connect.observe(call.duration_ns);
+            }
+        }
+        Ok(Kind::Unix) => {
+            count_connect_error(call.service, Transport::Unix, -call.result as u32);
+        }
+        // Refused before a packet was sent: no route, no free port, no permission.
+        Ok(Kind::Tcp(_)) if call.result < 0 => {
+            count_connect_error(call.service, Transport::Tcp, -call.result as u32);
+        }
+        Ok(_) => {}
+        Err(_) => losses::count(Loss::ReadFailed),
+    }
+}
+
+/// `accept` returned a new connection.
+#[inline(always)]
+fn on_accept(call: &Call) {
+    let Some(sk) = socket_of(call.result as u64) else {
+        return;
+    };
+    match kind_of(sk) {
+        Ok(Kind::Tcp(state)) => {
+            let Some(stats) = stats(call.service) else {
+                return;
+            };
+            stats.tcp_accepts = stats.tcp_accepts.wrapping_add(1);
+            stats.tcp_opened = stats.tcp_opened.wrapping_add(1);
+            if state == TCP_CLOSE {
+                // Reset by the client while it waited in the queue: its end has been and gone.
+                stats.tcp_closed = stats.tcp_closed.wrapping_add(1);
+                return;
+            }
+            let socket = probe_common::socket::Socket {
+                opened_ns: call.now_ns,
+                service: call.service,
+                state: SocketState::Open as u8,
+                ..EMPTY
+            };
+            insert(sk, &socket);
+        }
+        Ok(Kind::Unix) => {
+            if let Some(stats) = stats(call.service) {
+                stats.unix_accepts = stats.unix_accepts.wrapping_add(1);
+            }
+        }
+        Ok(Kind::Other) => {}
+        Err(_) => losses::count(Loss::ReadFailed),
+    }
+}
+
+/// The `struct sock` behind a descriptor of the current task; `None` when it is no socket.
+///
+/// Three reads of memory: the descriptor's file, the file's private data, and the socket's pair of
+/// (file, sk). That the pair's file is the one we came from proves that the private data is a
+/// socket, so nothing else is mistaken for one.
+#[inline(always)]
+fn socket_of(fd: u64) -> Option<*const u8> {
+    let fd = fd as u32 as usize;
+    // SAFETY: typed pointers all the way from the current task.
+    let slots: *const u8 = unsafe {
+        let files: *const u8 = load(current_task(), offset!(task_files));
+        let table: *const u8 = load(files, offset!(files_fdt));
+        if fd >= load::<u32>(table, offset!(fdtable_max_fds)) as usize {
+            return gone();
+        }
+        load(table, offset!(fdtable_fd))
+    };
+    let Ok(file) = read::<*const u8>(slots, fd * size_of::<usize>()) else {
+        return unreadable();
+    };
+    if file.is_null() {
+        return gone();
+    }
+    let Ok(socket) = read::<*const u8>(file, offset!(file_private_data)) else {
+        return unreadable();
+    };
+    socket_with_file(socket, file)
+}
+
+/// Takes a file into the table if it is an open TCP connection.
+#[inline(always)]
+pub(crate) fn adopt_file(private_data: *const u8, file: *const u8, service: u16) {
+    let Some(sk) = socket_with_file(private_data, file) else {
+        return;
+    };
+    if let Ok(Kind::Tcp(state)) = kind_of(sk) {
+        adopt(sk, state, service);
+    }
+}
+
+/// The `struct sock` of what may be a `struct socket`, if it says that it belongs to `file`.
+#[inline(always)]
+fn socket_with_file(socket: *const u8, file: *const u8) -> Option<*const u8> {
+    // Private data of other files may be small numbers or null.
+    if (socket as u64) < 4096 {
+        return None;
+    }
+    // Unreadable private data is no pointer, so this is no socket.
+    let owner = read::<*const u8>(socket, offset!(socket_file)).ok()?;
+    if owner != file {
+        return None;
+    }
+    let sk = read::<*const u8>(socket, offset!(socket_sk)).ok()?;
+    if sk.is_null() {
+        return gone();
+    }
+    Some(sk)
+}
+
+#[inline(always)]
+fn gone() -> Option<*const u8> {
+    losses::count(Loss::SocketGone);
+    None
+}
+
+#[inline(always)]
+fn unreadable() -> Option<*const u8> {
+    losses::count(Loss::ReadFailed);
+    None
+}

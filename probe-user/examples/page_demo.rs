@@ -1,0 +1,271 @@
+//! Serves the live page over made-up numbers that move, to work on the page without a kernel:
+//! `cargo run -p probe-user --example page_demo -- 127.0.0.1:9739 [empty|lossy]`.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use probe_common::{
+    histogram::Histogram,
+    loss::Loss,
+    socket::{ConnectErrorKey, SocketStats, Traffic, Transport},
+    syscall::{SyscallErrorKey, SyscallKey},
+};
+use probe_user::{
+    api::{CollectError, Collected, Source, Status, serve},
+    kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime},
+    metrics::{Build, ExitCount, Outcome, ServiceView},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Name, kind, port, processes, calls a second.
+const SERVICES: [(&str, &str, u16, u64, f64); 4] = [
+    ("postgresql", "postgres", 5432, 14, 21_400.0),
+    ("shop", "http", 8000, 4, 6_800.0),
+    ("nginx", "http", 443, 3, 3_150.0),
+    ("worker", "process", 0, 2, 12.0),
+];
+
+/// Syscall, share of the calls, typical nanoseconds, share that fails, and how.
+const CALLS: [(syscalls::Sysno, f64, f64, f64, u32); 12] = [
+    (syscalls::Sysno::recvfrom, 0.26, 9_000.0, 0.31, 11),
+    (syscalls::Sysno::sendto, 0.21, 14_000.0, 0.0, 0),
+    (syscalls::Sysno::epoll_pwait, 0.17, 2_600_000.0, 0.001, 512),
+    (syscalls::Sysno::pread64, 0.14, 6_500.0, 0.0, 0),
+    (syscalls::Sysno::lseek, 0.09, 310.0, 0.0, 0),
+    (syscalls::Sysno::futex, 0.05, 48_000.0, 0.06, 11),
+    (syscalls::Sysno::pwrite64, 0.03, 21_000.0, 0.0, 0),
+    (syscalls::Sysno::openat, 0.02, 7_200.0, 0.12, 2),
+    (syscalls::Sysno::close, 0.015, 900.0, 0.0, 0),
+    (syscalls::Sysno::fdatasync, 0.01, 4_100_000.0, 0.0, 0),
+    (syscalls::Sysno::connect, 0.003, 38_000.0, 0.2, 115),
+    (syscalls::Sysno::kill, 0.002, 700.0, 0.02, 3),
+];
+
+struct Demo {
+    begin: Instant,
+    started_at: SystemTime,
+    empty: bool,
+    lossy: bool,
+}
+
+/// A total that grows by `rate` a second, a little unevenly.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "made-up numbers"
+)]
+fn total(rate: f64, seconds: f64) -> u64 {
+    let wave = 4.0 * (1.0 - (seconds / 11.0).cos()) + 1.5 * (1.0 - (seconds / 3.1).cos());
+    (rate * (seconds + wave)).max(0.0) as u64
+}
+
+/// That many observations around a typical value, with a tail.
+fn spread(count: u64, typical_ns: f64) -> Histogram {
+    let mut histogram = Histogram::EMPTY;
+    let shares = [
+        (0.5, 0.06),
+        (1.0, 0.46),
+        (2.0, 0.3),
+        (4.0, 0.12),
+        (8.0, 0.04),
+        (30.0, 0.015),
+        (200.0, 0.005),
+    ];
+    for (factor, share) in shares {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "made-up numbers"
+        )]
+        let (ns, some) = ((typical_ns * factor) as u64, (count as f64 * share) as u64);
+        let mut one = Histogram::EMPTY;
+        one.observe(ns);
+        for bucket in &mut one.buckets {
+            *bucket *= some;
+        }
+        one.sum_ns *= some;
+        histogram.merge(&one);
+    }
+    histogram
+}
+
+impl Source for Demo {
+    fn collect(&self) -> Result<Collected, CollectError> {
+        let mut collected = Collected::default();
+        if !self.empty {
+            let seconds = 600.0 + self.begin.elapsed().as_secs_f64();
+            for (id, service) in (1..).zip(SERVICES) {
+                add_service(&mut collected, id, service, seconds);
+            }
+            collected.snapshot.programs = programs(seconds);
+        }
+        if self.lossy {
+            for (loss, count) in Loss::ALL.iter().zip(&mut collected.snapshot.losses) {
+                *count = match loss {
+                    Loss::SocketTableFull => 48,
+                    Loss::CallBeganUntraced => 3,
+                    _ => 0,
+                };
+            }
+        }
+        collected.snapshot.probes = self.status().probes;
+        Ok(collected)
+    }
+
+    fn status(&self) -> Status {
+        let probe = |name, what, state| ProbeStatus { name, what, state };
+        Status {
+            build: Build {
+                version: "0.1.0".to_owned(),
+                object_build_id: "5f0c1de2".to_owned(),
+                rustc: String::new(),
+            },
+            kernel: "6.12.41-cloud-amd64".to_owned(),
+            started_at: self.started_at,
+            uptime: Duration::from_secs(600) + self.begin.elapsed(),
+            summary: if self.empty {
+                "no service found yet".to_owned()
+            } else {
+                "4 services, 23 processes; 3 of 4 probes active".to_owned()
+            },
+            targets_scanned: true,
+            probes: vec![
+                probe("process", "process starts and exits", ProbeState::Active),
+                probe("syscalls", "syscall counts, errors and latency", ProbeState::Active),
+                probe("sockets", "connections, bytes, round-trip times", ProbeState::Active),
+                probe(
+                    "resets",
+                    "TCP resets",
+                    ProbeState::Failed(
+                        "this kernel has no tracepoint tcp_receive_reset; it needs Linux 4.16 or newer"
+                            .to_owned(),
+                    ),
+                ),
+            ],
+        }
+    }
+}
+
+fn add_service(
+    collected: &mut Collected,
+    id: u16,
+    (name, kind, port, processes, rate): (&str, &str, u16, u64, f64),
+    seconds: f64,
+) {
+    let snapshot = &mut collected.snapshot;
+    collected.services.push(ServiceView {
+        id,
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        found_by: if port == 0 {
+            "config".to_owned()
+        } else {
+            format!("unit {name}.service")
+        },
+        processes,
+        starts: total(processes as f64 / 600.0, seconds),
+        exits: vec![ExitCount {
+            outcome: if id == 4 {
+                Outcome::Signal(9)
+            } else {
+                Outcome::Code(0)
+            },
+            count: total(0.01, seconds),
+        }],
+        ports: if port == 0 { vec![] } else { vec![port] },
+    });
+    for (sysno, share, typical_ns, failing, errno) in CALLS {
+        let Ok(nr) = u16::try_from(sysno.id()) else {
+            continue;
+        };
+        let calls = total(rate * share, seconds);
+        let key = SyscallKey { service: id, nr };
+        snapshot.syscalls.insert(key, spread(calls, typical_ns));
+        let errors = total(rate * share * failing, seconds);
+        if errors > 0 {
+            let key = SyscallErrorKey {
+                service: id,
+                nr,
+                errno,
+            };
+            snapshot.syscall_errors.insert(key, errors);
+        }
+    }
+    if port != 0 {
+        snapshot.sockets.insert(id, sockets(rate, seconds));
+        let key = ConnectErrorKey {
+            service: id,
+            transport: Transport::Tcp as u16,
+            errno: 111,
+        };
+        snapshot.connect_errors.insert(key, total(0.02, seconds));
+    }
+}
+
+fn sockets(rate: f64, seconds: f64) -> SocketStats {
+    let accepts = total(rate / 400.0, seconds);
+    SocketStats {
+        tcp_connect: spread(total(rate / 900.0, seconds), 190_000.0),
+        tcp_lifetime: spread(accepts, 900_000_000.0),
+        tcp_rtt: spread(total(rate / 300.0, seconds), 82_000.0),
+        unix_connect: Histogram::EMPTY,
+        tcp: Traffic {
+            sent_bytes: total(rate * 410.0, seconds),
+            received_bytes: total(rate * 96.0, seconds),
+        },
+        unix: Traffic::default(),
+        tcp_accepts: accepts,
+        unix_accepts: 0,
+        tcp_opened: accepts + 24,
+        tcp_closed: accepts,
+        tcp_adopted: 6,
+        tcp_retransmits: total(0.4, seconds),
+        tcp_resets_received: total(0.05, seconds),
+        tcp_resets_sent: 0,
+    }
+}
+
+fn programs(seconds: f64) -> Vec<ProgramRuntime> {
+    let program = |name, ns: u64, verified_instructions| {
+        let runs = total(33_000.0, seconds);
+        ProgramRuntime {
+            name,
+            runs,
+            run_ns: runs * ns,
+            measured_ns: total(1e9, seconds),
+            recursion_misses: 0,
+            verified_instructions,
+        }
+    };
+    vec![
+        program("sys_enter", 41, 312),
+        program("sys_exit", 96, 4_810),
+        program("inet_sock_set_state", 130, 902),
+    ]
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let address = arguments
+        .next()
+        .unwrap_or_else(|| "127.0.0.1:9739".to_owned());
+    let mode = arguments.next().unwrap_or_default();
+    let demo = Demo {
+        begin: Instant::now(),
+        started_at: SystemTime::now(),
+        empty: mode == "empty",
+        lossy: mode == "lossy",
+    };
+    let listener = tokio::net::TcpListener::bind(&address).await?;
+    let shutdown = CancellationToken::new();
+    let stop = shutdown.clone();
+    tokio::spawn(async move {
+        let _ = tokio::signal::ctrl_c().await;
+        stop.cancel();
+    });
+    serve(listener, Arc::new(demo), shutdown).await;
+    Ok(())
+}

@@ -1,0 +1,103 @@
+//! What the daemon serves over HTTP: metrics for Prometheus, health for supervisors, JSON and a
+//! live page for people.
+//!
+//! Everything is made from a [`Source`], so that it is tested without a kernel. All errors are
+//! `application/problem+json` (RFC 9457).
+
+mod health;
+mod json;
+mod overview;
+mod page;
+mod problem;
+mod scrape;
+mod server;
+mod source;
+#[cfg(test)]
+mod tests;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware,
+    routing::get,
+};
+use tower_http::{
+    CompressionLevel, compression::CompressionLayer, limit::RequestBodyLimitLayer,
+    set_header::SetResponseHeaderLayer, timeout::TimeoutLayer,
+};
+
+pub use problem::Problem;
+pub use server::serve;
+pub use source::{CollectError, Collected, Source, Status};
+
+use source::Collector;
+
+/// A request that takes longer is answered with 503.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Largest request body. No endpoint reads one yet.
+const MAX_BODY: usize = 64 * 1024;
+
+/// What browsers may do with our answers: run our own files and nothing else, and nobody may frame
+/// them.
+const SECURITY_HEADERS: [(HeaderName, &str); 4] = [
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+         img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        "same-origin",
+    ),
+];
+
+/// What handlers share.
+#[derive(Clone)]
+struct App {
+    source: Arc<dyn Source>,
+    collector: Collector,
+}
+
+/// All endpoints.
+pub fn router(source: Arc<dyn Source>) -> Router {
+    let app = App {
+        collector: Collector::new(Arc::clone(&source)),
+        source,
+    };
+    let routes = Router::new()
+        .route("/", get(page::index))
+        .route("/page/app.js", get(page::script))
+        .route("/page/app.css", get(page::style))
+        .route("/metrics", get(scrape::metrics))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/api/overview", get(overview::overview))
+        .route("/api/services", get(json::services))
+        .route("/api/probes", get(json::probes))
+        .route("/api/status", get(json::status))
+        .route("/api/openapi.json", get(page::open_api))
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .with_state(app);
+    // The first layer is the innermost.
+    let mut router = routes
+        .layer(RequestBodyLimitLayer::new(MAX_BODY))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::SERVICE_UNAVAILABLE,
+            REQUEST_TIMEOUT,
+        ))
+        .layer(middleware::map_response(problem::shape_errors))
+        // The scrape of a big host is megabytes of repetitive text: the fastest level gives most of
+        // the gain.
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest));
+    for (name, value) in SECURITY_HEADERS {
+        let value = HeaderValue::from_static(value);
+        router = router.layer(SetResponseHeaderLayer::if_not_present(name, value));
+    }
+    router
+}

@@ -1,0 +1,39 @@
+//! The live page and the description of the API. All files are inside the binary, and nothing is
+//! loaded from elsewhere.
+
+use axum::{
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+
+fn file(kind: &'static str, body: &'static str) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
+        // After an upgrade of the daemon an old script would not understand the new numbers.
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    (headers, body).into_response()
+}
+
+pub(super) async fn index() -> Response {
+    file("text/html; charset=utf-8", include_str!("page/index.html"))
+}
+
+pub(super) async fn script() -> Response {
+    file(
+        "text/javascript; charset=utf-8",
+        include_str!("page/app.js"),
+    )
+}
+
+pub(super) async fn style() -> Response {
+    file("text/css; charset=utf-8", include_str!("page/app.css"))
+}
+
+/// OpenAPI 3.1.
+pub(super) async fn open_api() -> Response {
+    file("application/json", OPEN_API)
+}
+
+/// The document, kept by hand; a test compares it with the routes and with real answers.
+pub(super) const OPEN_API: &str = include_str!("openapi.json");

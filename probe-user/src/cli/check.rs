@@ -1,0 +1,146 @@
+//! `hostprobe check`: what works here, and if not, why and what to do.
+
+use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
+
+use serde::Serialize;
+
+use super::{VERSION, exit, print};
+use crate::kernel::{
+    environment::{self, Finding, Verdict},
+    loader::Wanted,
+    probe, probes,
+    snapshot::ProbeState,
+};
+
+/// All that `check` found out.
+#[derive(Debug, Serialize)]
+struct Report {
+    version: &'static str,
+    host: Vec<Finding>,
+    /// Empty when nothing could be loaded; then `error` says why.
+    probes: Vec<ProbeReport>,
+    error: Option<String>,
+    /// Programs that were attached, with the instructions that the verifier looked at.
+    programs: BTreeMap<&'static str, u64>,
+    works: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ProbeReport {
+    name: &'static str,
+    what: &'static str,
+    state: &'static str,
+    why: Option<String>,
+    /// Optional programs of an active probe that this kernel refused.
+    without: Vec<&'static str>,
+}
+
+/// Loads and attaches everything for a moment, without tracing anything.
+pub(super) fn check(json: bool) -> anyhow::Result<ExitCode> {
+    let report = report();
+    if json {
+        print(&(serde_json::to_string_pretty(&report)? + "\n"))?;
+    } else {
+        print(&text(&report)?)?;
+    }
+    Ok(if report.works {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(exit::UNSUPPORTED)
+    })
+}
+
+fn report() -> Report {
+    let mut report = Report {
+        version: VERSION,
+        host: environment::inspect(),
+        probes: Vec::new(),
+        error: None,
+        programs: BTreeMap::new(),
+        works: false,
+    };
+    let wanted = Wanted {
+        disabled: BTreeMap::new(),
+        max_sockets: 1024,
+        max_syscall_series: 1024,
+        event_ring_bytes: 65_536,
+        all_execs: false,
+        log_level: 0,
+    };
+    match probe::load(&wanted) {
+        Ok(loaded) => {
+            let attached = |name: &str| loaded.programs.iter().any(|program| program.name == name);
+            for (status, probe) in loaded.probes.iter().zip(&probes::ALL) {
+                let (state, why) = match &status.state {
+                    ProbeState::Active => ("active", None),
+                    ProbeState::Disabled(why) => ("disabled", Some(why.clone())),
+                    ProbeState::Failed(why) => ("failed", Some(why.clone())),
+                };
+                let without = probe.programs.iter().map(|program| program.name);
+                report.probes.push(ProbeReport {
+                    name: status.name,
+                    what: status.what,
+                    state,
+                    why,
+                    without: without
+                        .filter(|name| status.state == ProbeState::Active && !attached(name))
+                        .collect(),
+                });
+            }
+            report.works = loaded
+                .probes
+                .iter()
+                .any(|status| status.state == ProbeState::Active);
+            for program in &loaded.programs {
+                report
+                    .programs
+                    .insert(program.name, program.verified_instructions);
+            }
+        }
+        Err(error) => report.error = Some(error.to_string()),
+    }
+    report
+}
+
+fn text(report: &Report) -> Result<String, std::fmt::Error> {
+    let mut out = String::new();
+    writeln!(out, "hostprobe {}\n\nThis host", report.version)?;
+    for finding in &report.host {
+        let mark = match finding.verdict {
+            Verdict::Ok => "ok",
+            Verdict::Warning => "warning",
+            Verdict::Problem => "PROBLEM",
+        };
+        writeln!(out, "  {:<18} {mark:<8} {}", finding.what, finding.detail)?;
+    }
+    writeln!(out, "\nProbes")?;
+    for probe in &report.probes {
+        let mark = match probe.state {
+            "active" => "ok",
+            "failed" => "FAILED",
+            _ => "off",
+        };
+        writeln!(out, "  {:<18} {mark:<8} {}", probe.name, probe.what)?;
+        if let Some(why) = &probe.why {
+            writeln!(out, "  {:<27} {why}", "")?;
+        }
+        if !probe.without.is_empty() {
+            let without = probe.without.join(", ");
+            writeln!(out, "  {:<27} without {without}: not in this kernel", "")?;
+        }
+    }
+    if let Some(error) = &report.error {
+        writeln!(out, "  {error}")?;
+    }
+    writeln!(
+        out,
+        "\nNot seen on any kernel: I/O through io_uring (connections made that way are), and 32-bit programs."
+    )?;
+    let verdict = if report.works {
+        "The probe works here: `hostprobe run` traces, `hostprobe check --json` has the details."
+    } else {
+        "The probe cannot work here until the problems above are solved."
+    };
+    writeln!(out, "\n{verdict}")?;
+    Ok(out)
+}

@@ -1,0 +1,278 @@
+//! `hostprobe run`: from the configuration to a daemon that serves until it is told to stop.
+
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    net::{SocketAddr, TcpListener},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use aya::{Btf, EbpfLoader, programs::BtfTracePoint};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+use super::exit;
+use crate::{
+    api,
+    config::{Config, LogFormat, LogLevel, Sources},
+    daemon::{Daemon, Events, forward_kernel_log, measuring, privileges},
+    kernel::{
+        loader::Wanted,
+        object,
+        probe::{KernelProbe, StartError},
+        snapshot::ProbeState,
+    },
+    targets::Tracker,
+};
+
+/// How long open requests may take to end once the daemon is told to stop.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Traces and serves until SIGTERM or SIGINT.
+pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode> {
+    start_log(config);
+    // Before anything is loaded: two probes on one port are a mistake, and cheap to find.
+    let listener = match bind(config.listen) {
+        Ok(listener) => listener,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "hostprobe: {error:#}");
+            return Ok(ExitCode::from(exit::FAILURE));
+        }
+    };
+    let tracker = Tracker::new(config);
+    let started = match KernelProbe::start(&wanted(config, &tracker)) {
+        Ok(started) => started,
+        Err(error) => return Ok(cannot_start(&error)),
+    };
+    for probe in started.probe.probes() {
+        match &probe.state {
+            ProbeState::Active => info!(probe = probe.name, "active: {}", probe.what),
+            ProbeState::Disabled(why) => warn!(probe = probe.name, "off: {why}"),
+            ProbeState::Failed(why) => error!(probe = probe.name, "failed: {why}"),
+        }
+    }
+    let stop = CancellationToken::new();
+    let measuring = measuring::spawn(&config.kernel, started.probe.measuring());
+    if config.privileges.drop {
+        privileges::keep_only_what_tracing_needs();
+    }
+    // Threads inherit the capabilities of the one that makes them, so the runtime comes last.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .worker_threads(2)
+        .thread_name("hostprobe")
+        .build()
+        .context("cannot start the daemon's threads")?;
+    let daemon = Arc::new(Daemon::new(started.probe, tracker));
+    let result = runtime.block_on(serve(
+        config.clone(),
+        sources.clone(),
+        daemon,
+        listener,
+        started.events,
+        started.log,
+        stop,
+    ));
+    drop(measuring);
+    runtime.shutdown_timeout(GRACE);
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve(
+    config: Config,
+    sources: Sources,
+    daemon: Arc<Daemon>,
+    listener: TcpListener,
+    events: Events,
+    log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let address = listener.local_addr().unwrap_or(config.listen);
+    let listener =
+        tokio::net::TcpListener::from_std(listener).context("cannot serve on the socket")?;
+    tokio::spawn(Arc::clone(&daemon).follow_events(events, stop.clone()));
+    if let Some(log) = log {
+        tokio::spawn(forward_kernel_log(log, stop.clone()));
+    }
+    // The socket is bound but not accepting yet: who asks meanwhile waits, and gets numbers.
+    daemon.scan().await;
+    announce(address, &daemon.summary());
+    tokio::spawn(Arc::clone(&daemon).scan_periodically(
+        Duration::from_secs(config.discovery.interval_s.into()),
+        stop.clone(),
+    ));
+    tokio::spawn(reload_on_hangup(
+        config,
+        sources,
+        Arc::clone(&daemon),
+        stop.clone(),
+    ));
+    tokio::spawn(stop_on_signal(stop.clone()));
+    tokio::select! {
+        () = api::serve(listener, daemon, stop.clone()) => {},
+        () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => {}
+    }
+    info!("stopped");
+    Ok(())
+}
+
+/// Tells people where to look.
+fn announce(address: SocketAddr, summary: &str) {
+    // An unspecified address is no place to point a browser at.
+    let host = match address {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => format!("localhost:{}", v4.port()),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => format!("localhost:{}", v6.port()),
+        other => other.to_string(),
+    };
+    info!("{summary}");
+    let _ = writeln!(
+        std::io::stdout(),
+        "hostprobe is {summary}\n\n  page     http://{host}/\n  metrics  http://{host}/metrics\n"
+    );
+}
+
+fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
+            "cannot listen on {address}: another process does already; stop it, or choose another port with --listen"
+        ),
+        std::io::ErrorKind::PermissionDenied => anyhow::anyhow!(
+            "cannot listen on {address}: no right to use this port; choose one above 1023 with --listen"
+        ),
+        _ => anyhow::anyhow!("cannot listen on {address}: {error}; choose another with --listen"),
+    })?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn cannot_start(error: &StartError) -> ExitCode {
+    let _ = writeln!(
+        std::io::stderr(),
+        "hostprobe: {error}\nhostprobe: `hostprobe check` says what this host allows"
+    );
+    ExitCode::from(exit::FAILURE)
+}
+
+fn wanted(config: &Config, tracker: &Tracker) -> Wanted {
+    let switches = [
+        ("process", config.kernel.probes.process),
+        ("syscalls", config.kernel.probes.syscalls),
+        ("sockets", config.kernel.probes.sockets),
+    ];
+    let disabled: BTreeMap<&'static str, String> = switches
+        .into_iter()
+        .filter(|(_, on)| !on)
+        .map(|(name, _)| (name, format!("switched off by kernel.probes.{name}")))
+        .collect();
+    Wanted {
+        disabled,
+        max_sockets: config.kernel.max_sockets,
+        max_syscall_series: config.kernel.max_syscall_series,
+        event_ring_bytes: config.kernel.event_ring_bytes,
+        all_execs: tracker.wants_exec_events(),
+        log_level: match config.log.kernel_level {
+            LogLevel::Off => 0,
+            LogLevel::Error => 1,
+            LogLevel::Warn => 2,
+            LogLevel::Info => 3,
+            LogLevel::Debug => 4,
+            LogLevel::Trace => 5,
+        },
+    }
+}
+
+fn start_log(config: &Config) {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(config.log.level.as_str()))
+        .with_target(false)
+        .with_ansi(false)
+        .with_writer(std::io::stderr);
+    // Fails only when a logger is set already, as in tests.
+    let _ = match config.log.format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+}
+
+async fn stop_on_signal(stop: CancellationToken) {
+    let (Ok(mut term), Ok(mut int)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        error!("cannot watch for signals; only SIGKILL will stop the probe");
+        return;
+    };
+    let name = tokio::select! {
+        _ = term.recv() => "SIGTERM",
+        _ = int.recv() => "SIGINT",
+        () = stop.cancelled() => return,
+    };
+    info!("{name}: stopping");
+    stop.cancel();
+}
+
+async fn reload_on_hangup(
+    mut config: Config,
+    sources: Sources,
+    daemon: Arc<Daemon>,
+    stop: CancellationToken,
+) {
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => {
+            error!("cannot watch for SIGHUP, the configuration will not be reloaded: {error}");
+            return;
+        }
+    };
+    loop {
+        tokio::select! {
+            _ = hangup.recv() => {}
+            () = stop.cancelled() => return,
+        }
+        match Config::load(&sources) {
+            Ok(new) => {
+                let later = config.needs_restart(&new);
+                if !later.is_empty() {
+                    warn!(
+                        "{} changed and will take effect at the next start",
+                        later.join(", ")
+                    );
+                }
+                daemon.reload(new.clone()).await;
+                info!("reloaded: {}", daemon.summary());
+                config = new;
+            }
+            Err(error) => error!("the configuration stays as it was: {error}"),
+        }
+    }
+}
+
+/// Attaches two empty programs until a signal comes.
+pub(super) fn bench_floor() -> anyhow::Result<ExitCode> {
+    let bytes = object::bytes().context("this binary was built without its kernel object")?;
+    let btf = Btf::from_sys_fs()?;
+    let mut ebpf = EbpfLoader::new().btf(Some(&btf)).load(bytes)?;
+    for (name, hook) in [
+        ("bench_empty_enter", "sys_enter"),
+        ("bench_empty_exit", "sys_exit"),
+    ] {
+        let program: &mut BtfTracePoint = ebpf
+            .program_mut(name)
+            .with_context(|| format!("the kernel object has no program {name}"))?
+            .try_into()?;
+        program.load(hook, &btf)?;
+        program.attach()?;
+    }
+    super::print("ready\n")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let stop = CancellationToken::new();
+    runtime.block_on(stop_on_signal(stop));
+    Ok(ExitCode::SUCCESS)
+}

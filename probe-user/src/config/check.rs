@@ -1,0 +1,226 @@
+//! What a value's type can't say: ranges, combinations, names.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+
+use probe_common::target::MAX_SERVICES;
+
+use super::{Config, Discovery, Kernel, Service, UserSpec, keys};
+
+/// Names that mean something else as the value of a label.
+const RESERVED: [&str; 2] = ["other", "unknown"];
+/// Longest name of a service.
+const MAX_NAME: usize = 64;
+
+/// One value that can't be used.
+pub(super) struct Finding {
+    /// Its key.
+    pub(super) key: String,
+    /// What is allowed.
+    pub(super) message: String,
+}
+
+/// Finds everything that is wrong with a configuration whose types are right.
+pub(super) fn check(config: &Config) -> Vec<Finding> {
+    let mut findings = Findings(Vec::new());
+    findings.kernel(&config.kernel);
+    findings.discovery(&config.discovery, config.services.is_empty());
+    findings.services(&config.services);
+    findings.0
+}
+
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, key: &str, message: impl Into<String>) {
+        self.0.push(Finding {
+            key: key.to_owned(),
+            message: message.into(),
+        });
+    }
+
+    /// Refuses the value of `key` with the sentence from the table of keys.
+    fn refuse(&mut self, key: &str) {
+        let allowed = keys::find(key).map_or("not allowed", |key| key.allowed);
+        self.add(key, allowed);
+    }
+
+    fn range(&mut self, key: &str, value: u32, allowed: RangeInclusive<u32>) {
+        if !allowed.contains(&value) {
+            self.refuse(key);
+        }
+    }
+
+    fn kernel(&mut self, kernel: &Kernel) {
+        self.range(
+            "kernel.max_sockets",
+            kernel.max_sockets,
+            1..=keys::MAX_TABLE,
+        );
+        self.range(
+            "kernel.max_syscall_series",
+            kernel.max_syscall_series,
+            1..=keys::MAX_TABLE,
+        );
+        self.range(
+            "kernel.program_stats_every",
+            kernel.program_stats_every,
+            1..=keys::MAX_INTERVAL_S,
+        );
+        if kernel.program_stats_for == 0 || kernel.program_stats_for >= kernel.program_stats_every {
+            self.refuse("kernel.program_stats_for");
+        }
+        let ring = kernel.event_ring_bytes;
+        if !ring.is_power_of_two()
+            || !ring.is_multiple_of(page_size())
+            || ring > keys::MAX_RING_BYTES
+        {
+            self.refuse("kernel.event_ring_bytes");
+        }
+    }
+
+    fn discovery(&mut self, discovery: &Discovery, alone: bool) {
+        self.range(
+            "discovery.interval_s",
+            discovery.interval_s,
+            1..=keys::MAX_INTERVAL_S,
+        );
+        if let Some(cgroup) = &discovery.cgroup {
+            self.cgroup("discovery.cgroup", cgroup);
+        }
+        match &discovery.netns {
+            Some(super::NetnsSpec::OfPid(0)) => self.refuse("discovery.netns"),
+            Some(super::NetnsSpec::Path(path)) if !path.is_absolute() => {
+                self.refuse("discovery.netns");
+            }
+            _ => {}
+        }
+        if let Some(user) = &discovery.user {
+            self.user("discovery.user", user);
+        }
+        // A scope without discovery would be silently without effect.
+        if discovery.enabled.is_none() && !alone {
+            let given = [
+                ("discovery.cgroup", discovery.cgroup.is_some()),
+                ("discovery.user", discovery.user.is_some()),
+                ("discovery.netns", discovery.netns.is_some()),
+                ("discovery.exe_include", !discovery.exe_include.is_empty()),
+                ("discovery.exe_exclude", !discovery.exe_exclude.is_empty()),
+            ];
+            for (key, _) in given.iter().filter(|(_, given)| *given) {
+                self.add(
+                    key,
+                    "has no effect, because configured services switch discovery off; \
+                     add `discovery.enabled = true` or leave this out",
+                );
+            }
+        }
+    }
+
+    fn services(&mut self, services: &[Service]) {
+        let most = MAX_SERVICES - 1;
+        if services.len() > most {
+            self.add(
+                "service",
+                format!("at most {most} services can be told apart"),
+            );
+        }
+        let mut seen: HashMap<&str, usize> = HashMap::new();
+        for (index, service) in services.iter().enumerate() {
+            let at = format!("service[{index}]");
+            self.service(&at, service);
+            if service.name.is_empty() {
+                continue;
+            }
+            if let Some(first) = seen.insert(&service.name, index) {
+                self.add(
+                    &format!("{at}.name"),
+                    format!("service[{first}] has this name already; each needs its own"),
+                );
+            }
+        }
+    }
+
+    fn service(&mut self, at: &str, service: &Service) {
+        let name = &service.name;
+        let plain = name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '@' | '-'));
+        if name.is_empty() || name.len() > MAX_NAME || !plain || RESERVED.contains(&name.as_str()) {
+            self.refuse(&format!("{at}.name"));
+        }
+        if !service.has_criterion() {
+            self.add(
+                at,
+                format!(
+                    "service `{name}` doesn't say which processes it is; \
+                     give one or more of exe, cmdline, user, unit, cgroup, ports, pids"
+                ),
+            );
+        }
+        if let Some(exe) = &service.exe
+            && (exe.is_empty()
+                || exe.ends_with('/')
+                || (exe.contains('/') && !exe.starts_with('/')))
+        {
+            self.refuse(&format!("{at}.exe"));
+        }
+        if service
+            .unit
+            .as_ref()
+            .is_some_and(|unit| unit.is_empty() || unit.contains('/'))
+        {
+            self.refuse(&format!("{at}.unit"));
+        }
+        if let Some(cgroup) = &service.cgroup {
+            self.cgroup(&format!("{at}.cgroup"), cgroup);
+        }
+        if let Some(user) = &service.user {
+            self.user(&format!("{at}.user"), user);
+        }
+        if service.ports.contains(&0) {
+            self.refuse(&format!("{at}.ports"));
+        }
+        if service.pids.iter().any(|pid| *pid < 2) {
+            self.refuse(&format!("{at}.pids"));
+        }
+    }
+
+    fn cgroup(&mut self, key: &str, path: &str) {
+        if !path.starts_with('/') || path.trim_matches('/').is_empty() {
+            self.refuse(key);
+        }
+    }
+
+    fn user(&mut self, key: &str, user: &UserSpec) {
+        if matches!(user, UserSpec::Name(name) if name.is_empty()) {
+            self.refuse(key);
+        }
+    }
+}
+
+impl Service {
+    /// Whether it says anything about its processes.
+    pub(super) fn has_criterion(&self) -> bool {
+        self.has_condition() || !self.pids.is_empty()
+    }
+
+    /// Whether it has a criterion other than process ids.
+    pub(crate) fn has_condition(&self) -> bool {
+        self.exe.is_some()
+            || self.cmdline.is_some()
+            || self.user.is_some()
+            || self.unit.is_some()
+            || self.cgroup.is_some()
+            || !self.ports.is_empty()
+    }
+}
+
+fn page_size() -> u32 {
+    nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten()
+        .and_then(|bytes| u32::try_from(bytes).ok())
+        .filter(|bytes| *bytes > 0)
+        .unwrap_or(4096)
+}

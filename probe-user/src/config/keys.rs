@@ -1,0 +1,195 @@
+//! Every key that can be set, and what is allowed for it, in words.
+//!
+//! One table for messages, suggestions, the environment and the tests.
+
+/// A key, with its sections before it, and the end of the sentence that says what it takes.
+pub(super) struct Key {
+    /// Dotted path; keys of one `[[service]]` are written as if there were only one.
+    pub(super) path: &'static str,
+    /// What may be given, such as `allowed is true or false`.
+    pub(super) allowed: &'static str,
+}
+
+const LEVELS: &str = r#"allowed are "off", "error", "warn", "info", "debug", "trace""#;
+const SWITCH: &str = "allowed is true or false";
+const SECTION: &str = "allowed is a table, written as a [section]";
+const REGEX: &str = "allowed is a regular expression";
+const REGEXES: &str = "allowed is a list of regular expressions";
+const USER: &str = "allowed is a user's name or number";
+
+/// The largest size of a kernel table that is accepted.
+pub(super) const MAX_TABLE: u32 = 16_777_216;
+/// The largest ring buffer that is accepted, in bytes.
+pub(super) const MAX_RING_BYTES: u32 = 1 << 30;
+/// The longest time between two scans, in seconds.
+pub(super) const MAX_INTERVAL_S: u32 = 3600;
+
+impl Key {
+    /// Whether it holds other keys and no value of its own.
+    pub(super) fn is_section(&self) -> bool {
+        self.allowed == SECTION
+    }
+
+    /// Whether it takes regular expressions.
+    pub(super) fn is_regex(&self) -> bool {
+        self.allowed == REGEX || self.allowed == REGEXES
+    }
+}
+
+/// All keys, sections included.
+pub(super) const KEYS: &[Key] = &[
+    key(
+        "listen",
+        r#"allowed is an IP address with a port, such as "127.0.0.1:9738" or "[::]:9738""#,
+    ),
+    key("log", SECTION),
+    key("log.level", LEVELS),
+    key("log.format", r#"allowed are "text", "json""#),
+    key("log.kernel_level", LEVELS),
+    key("kernel", SECTION),
+    key(
+        "kernel.program_stats",
+        r#"allowed are "sampled", "always", "off""#,
+    ),
+    key(
+        "kernel.program_stats_every",
+        "allowed is a whole number of seconds from 1 to 3600, more than `kernel.program_stats_for`",
+    ),
+    key(
+        "kernel.program_stats_for",
+        "allowed is a whole number of seconds, at least 1 and less than `kernel.program_stats_every`",
+    ),
+    key(
+        "kernel.max_sockets",
+        "allowed is a whole number from 1 to 16777216",
+    ),
+    key(
+        "kernel.max_syscall_series",
+        "allowed is a whole number from 1 to 16777216",
+    ),
+    key(
+        "kernel.event_ring_bytes",
+        "allowed is a power of two that is a multiple of the page size, at most 1073741824",
+    ),
+    key("kernel.probes", SECTION),
+    key("kernel.probes.syscalls", SWITCH),
+    key("kernel.probes.sockets", SWITCH),
+    key("kernel.probes.process", SWITCH),
+    key("discovery", SECTION),
+    key("discovery.enabled", SWITCH),
+    key(
+        "discovery.interval_s",
+        "allowed is a whole number of seconds from 1 to 3600",
+    ),
+    key(
+        "discovery.cgroup",
+        r#"allowed is a cgroup's path, such as "/system.slice""#,
+    ),
+    key("discovery.user", USER),
+    key(
+        "discovery.netns",
+        r#"allowed is a process id or the absolute path of a namespace file, such as "/run/netns/blue""#,
+    ),
+    key("discovery.exe_include", REGEXES),
+    key("discovery.exe_exclude", REGEXES),
+    key(
+        "service",
+        "allowed is a list of tables, each written as [[service]]",
+    ),
+    key(
+        "service.name",
+        "allowed are 1 to 64 of the characters A-Z a-z 0-9 _ . @ -, but not \"other\" or \"unknown\"",
+    ),
+    key(
+        "service.exe",
+        r#"allowed is an absolute path or a file name, such as "nginx""#,
+    ),
+    key("service.cmdline", REGEX),
+    key("service.user", USER),
+    key(
+        "service.unit",
+        r#"allowed is the name of a systemd unit, such as "nginx.service""#,
+    ),
+    key(
+        "service.cgroup",
+        r#"allowed is a cgroup's path, such as "/system.slice/nginx.service""#,
+    ),
+    key(
+        "service.ports",
+        "allowed is a list of TCP ports from 1 to 65535",
+    ),
+    key(
+        "service.pids",
+        "allowed is a list of process ids greater than 1",
+    ),
+    key("privileges", SECTION),
+    key("privileges.drop", SWITCH),
+];
+
+const fn key(path: &'static str, allowed: &'static str) -> Key {
+    Key { path, allowed }
+}
+
+/// Finds the entry for a path such as `service[2].ports[0]`.
+pub(super) fn find(path: &str) -> Option<&'static Key> {
+    let plain = without_indices(path);
+    KEYS.iter().find(|key| key.path == plain)
+}
+
+/// The known key that looks most like `path`, if one does.
+pub(super) fn nearest(path: &str) -> Option<&'static str> {
+    let plain = without_indices(path);
+    let (_, last) = split_last(&plain);
+    KEYS.iter()
+        .map(|key| {
+            // Right name in the wrong section is the likeliest mistake, then a slip of the pen.
+            let (_, key_last) = split_last(key.path);
+            let score = if key_last == last && !last.is_empty() {
+                0.95
+            } else {
+                strsim::jaro_winkler(key.path, &plain)
+            };
+            (score, key.path)
+        })
+        .filter(|(score, _)| *score > 0.85)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, path)| path)
+}
+
+fn split_last(path: &str) -> (&str, &str) {
+    path.rsplit_once('.').unwrap_or(("", path))
+}
+
+fn without_indices(path: &str) -> String {
+    let mut plain = String::with_capacity(path.len());
+    let mut inside = false;
+    for character in path.chars() {
+        match character {
+            '[' => inside = true,
+            ']' => inside = false,
+            _ if inside => {}
+            _ => plain.push(character),
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_the_pen_and_a_wrong_section_both_lead_to_the_right_key() {
+        assert_eq!(nearest("kernel.max_socket"), Some("kernel.max_sockets"));
+        assert_eq!(nearest("kernel.kernel_level"), Some("log.kernel_level"));
+        assert_eq!(nearest("service[3].restart"), None);
+        assert_eq!(nearest("service[3].cmd_line"), Some("service.cmdline"));
+        assert_eq!(nearest("listn"), Some("listen"));
+    }
+
+    #[test]
+    fn indices_do_not_hide_a_key() {
+        assert!(find("service[12].ports[0]").is_some());
+        assert!(find("service[12].port").is_none());
+    }
+}

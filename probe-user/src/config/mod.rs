@@ -1,0 +1,308 @@
+//! The configuration: what can be set, its defaults, and how file, environment and flags become
+//! one [`Config`].
+//!
+//! The structures here are the whole surface. [`keys`] lists every key with what is allowed,
+//! [`load`] reads and overlays the sources, [`check`] says what single values can't say.
+//! A later part of the daemon adds its section as one more field of [`Config`] and its keys to the
+//! table; a test holds the two and `deploy/hostprobe.example.toml` together.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+mod check;
+mod keys;
+mod load;
+mod values;
+
+pub use load::{ConfigError, DEFAULT_FILE, Origin, Problem, Setting, Sources};
+pub use values::{NetnsSpec, Pattern, UserSpec};
+
+/// Everything that can be configured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Where `/metrics` and the other pages are served.
+    pub listen: SocketAddr,
+    /// What the daemon writes to its log.
+    pub log: Log,
+    /// The kernel side: which probes, and how much memory.
+    pub kernel: Kernel,
+    /// Finding services without being told.
+    pub discovery: Discovery,
+    /// The services to trace, in the order in which they claim processes.
+    #[serde(rename = "service", skip_serializing_if = "Vec::is_empty")]
+    pub services: Vec<Service>,
+    /// What the daemon keeps of its rights.
+    pub privileges: Privileges,
+}
+
+/// Section `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// Least severe message that is written.
+    pub level: LogLevel,
+    /// How a message is written.
+    pub format: LogFormat,
+    /// Least severe message that the kernel programs send.
+    pub kernel_level: LogLevel,
+}
+
+/// Severity of log messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// Nothing.
+    Off,
+    /// What keeps the probe from doing its work.
+    Error,
+    /// What makes its numbers incomplete.
+    Warn,
+    /// What it does.
+    Info,
+    /// How it decides.
+    Debug,
+    /// Every step.
+    Trace,
+}
+
+impl LogLevel {
+    /// The level as it is spelled in the configuration; a `tracing` filter as well.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// How log messages are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Section `[kernel]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kernel {
+    /// Whether the cost of the kernel programs is measured.
+    pub program_stats: ProgramStats,
+    /// With [`ProgramStats::Sampled`]: seconds from the start of one measurement to the next.
+    pub program_stats_every: u32,
+    /// With [`ProgramStats::Sampled`]: seconds that one measurement lasts.
+    pub program_stats_for: u32,
+    /// Open TCP connections that are followed at once.
+    pub max_sockets: u32,
+    /// Pairs of service and syscall that are told apart.
+    pub max_syscall_series: u32,
+    /// Bytes of the ring buffer that carries process events.
+    pub event_ring_bytes: u32,
+    /// Which probes are loaded.
+    pub probes: Probes,
+}
+
+/// Whether the kernel measures the run time of the programs. Measuring itself costs some tens of
+/// nanoseconds for each run of each BPF program on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProgramStats {
+    /// A short while at a time.
+    Sampled,
+    /// All the time.
+    Always,
+    /// Never.
+    Off,
+}
+
+/// Section `[kernel.probes]`: one switch per probe.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Probes {
+    /// Count, errors and latency of syscalls.
+    pub syscalls: bool,
+    /// TCP and AF_UNIX connections.
+    pub sockets: bool,
+    /// Exec, fork and exit.
+    pub process: bool,
+}
+
+/// Section `[discovery]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Discovery {
+    /// `None`: exactly when no service is configured. See [`Config::discovery_enabled`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub enabled: Option<bool>,
+    /// Seconds between two looks at all processes, for configured services too.
+    pub interval_s: u32,
+    /// Only processes in this cgroup or below it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// Only processes of this user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserSpec>,
+    /// Only processes in this network namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub netns: Option<NetnsSpec>,
+    /// Only executables whose path matches one of these; empty means all.
+    pub exe_include: Vec<Pattern>,
+    /// Never executables whose path matches one of these.
+    pub exe_exclude: Vec<Pattern>,
+}
+
+/// One `[[service]]`. All criteria that are given must hold for a process; `pids` alone suffice.
+/// Children of a process that was taken always belong to the same service, unless they run a
+/// program that another service names.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Service {
+    /// Value of the `service` label.
+    pub name: String,
+    /// Path of the executable, or its last component.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exe: Option<String>,
+    /// Found anywhere in the command line, whose arguments are joined by one space.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cmdline: Option<Pattern>,
+    /// Effective user of the process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserSpec>,
+    /// systemd unit; `.service` may be left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
+    /// The cgroup or one above it, as in `/proc/PID/cgroup`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<String>,
+    /// TCP ports; the process listens on at least one of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<u16>,
+    /// Process ids; each means the process that has it when the configuration is loaded.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pids: Vec<u32>,
+}
+
+/// Section `[privileges]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Privileges {
+    /// Gives up, once the probes are loaded, every capability that is not needed any more.
+    pub drop: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9738)),
+            log: Log::default(),
+            kernel: Kernel::default(),
+            discovery: Discovery::default(),
+            services: Vec::new(),
+            privileges: Privileges::default(),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            level: LogLevel::Info,
+            format: LogFormat::Text,
+            kernel_level: LogLevel::Warn,
+        }
+    }
+}
+
+impl Default for Kernel {
+    fn default() -> Self {
+        Self {
+            program_stats: ProgramStats::Sampled,
+            program_stats_every: 15,
+            program_stats_for: 1,
+            max_sockets: 65_536,
+            max_syscall_series: 8_192,
+            event_ring_bytes: 262_144,
+            probes: Probes::default(),
+        }
+    }
+}
+
+impl Default for Probes {
+    fn default() -> Self {
+        Self {
+            syscalls: true,
+            sockets: true,
+            process: true,
+        }
+    }
+}
+
+impl Default for Discovery {
+    fn default() -> Self {
+        Self {
+            enabled: None,
+            interval_s: 10,
+            cgroup: None,
+            user: None,
+            netns: None,
+            exe_include: Vec::new(),
+            exe_exclude: Vec::new(),
+        }
+    }
+}
+
+impl Default for Privileges {
+    fn default() -> Self {
+        Self { drop: true }
+    }
+}
+
+impl Config {
+    /// Reads file, environment and flags, later ones winning, and checks the result.
+    ///
+    /// # Errors
+    /// [`ConfigError::Read`] when the file can't be read, [`ConfigError::Invalid`] with every
+    /// problem that was found, not only the first.
+    pub fn load(sources: &Sources) -> Result<Self, ConfigError> {
+        load::load(sources)
+    }
+
+    /// Whether services are looked for: as configured, else exactly when none is configured.
+    pub fn discovery_enabled(&self) -> bool {
+        self.discovery.enabled.unwrap_or(self.services.is_empty())
+    }
+
+    /// The effective configuration as TOML; loading it again gives an equal one.
+    ///
+    /// # Errors
+    /// None that is known: every value here has a TOML form.
+    pub fn to_toml(&self) -> Result<String, toml::ser::Error> {
+        toml::to_string(self)
+    }
+
+    /// Sections that differ in `new` and only take effect at the next start: a reload changes
+    /// the targets and nothing else.
+    pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        [
+            ("listen", self.listen != new.listen),
+            ("log", self.log != new.log),
+            ("kernel", self.kernel != new.kernel),
+            ("privileges", self.privileges != new.privileges),
+        ]
+        .into_iter()
+        .filter_map(|(section, differs)| differs.then_some(section))
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

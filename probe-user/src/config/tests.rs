@@ -1,0 +1,327 @@
+//! What an operator relies on: the documented defaults are the defaults, a mistake is named with
+//! its place, and what is printed can be loaded.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+fn sources(file: &Path, environment: &[(&str, &str)], settings: &[&str]) -> Sources {
+    Sources {
+        file: Some(file.to_owned()),
+        environment: environment
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        settings: settings
+            .iter()
+            .map(|argument| Setting::parse(argument).unwrap())
+            .collect(),
+    }
+}
+
+/// Writes the text to a file and loads it, with overlays.
+fn load(
+    text: &str,
+    environment: &[(&str, &str)],
+    settings: &[&str],
+) -> Result<Config, Vec<String>> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("config.toml");
+    std::fs::write(&file, text).unwrap();
+    Config::load(&sources(&file, environment, settings)).map_err(|error| {
+        let text = error.to_string();
+        let folder = format!("{}/", folder.path().display());
+        text.lines().map(|line| line.replace(&folder, "")).collect()
+    })
+}
+
+fn problems(text: &str) -> Vec<String> {
+    load(text, &[], &[]).unwrap_err()
+}
+
+const EXAMPLE: &str = include_str!("../../../deploy/hostprobe.example.toml");
+
+/// Lines that begin with `prefix` and then look like TOML.
+fn uncommented(prefixes: &[&str]) -> String {
+    let is_toml = |text: &str| {
+        let key = text.split_once(" = ").map_or("", |(key, _)| key);
+        text.starts_with('[')
+            || (!key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+    };
+    EXAMPLE
+        .lines()
+        .filter_map(|line| {
+            let text = prefixes
+                .iter()
+                .find_map(|prefix| line.strip_prefix(prefix))?;
+            is_toml(text).then(|| format!("{text}\n"))
+        })
+        .collect()
+}
+
+fn paths(prefix: &str, table: &toml::Table, into: &mut BTreeSet<String>) {
+    for (key, value) in table {
+        let path = if prefix.is_empty() {
+            key.clone()
+        } else {
+            format!("{prefix}.{key}")
+        };
+        match value {
+            toml::Value::Table(inner) => paths(&path, inner, into),
+            toml::Value::Array(list) if list.first().is_some_and(toml::Value::is_table) => {
+                for inner in list.iter().filter_map(toml::Value::as_table) {
+                    paths(&path, inner, into);
+                }
+            }
+            _ => {}
+        }
+        into.insert(path);
+    }
+}
+
+fn paths_of(text: &str) -> BTreeSet<String> {
+    let mut set = BTreeSet::new();
+    paths("", &text.parse().unwrap(), &mut set);
+    set
+}
+
+#[test]
+fn the_example_file_is_valid_as_it_is_and_changes_nothing() {
+    assert_eq!(load(EXAMPLE, &[], &[]).unwrap(), Config::default());
+}
+
+#[test]
+fn the_defaults_in_the_example_file_are_the_defaults_and_none_is_missing() {
+    let text = uncommented(&["# "]);
+    assert_eq!(load(&text, &[], &[]).unwrap(), Config::default());
+    let defaults = Config::default().to_toml().unwrap();
+    assert_eq!(paths_of(&text), paths_of(&defaults));
+}
+
+#[test]
+fn the_example_file_shows_every_key_and_every_key_has_its_words() {
+    let text = uncommented(&["#   ", "# "]);
+    assert!(load(&text, &[], &[]).is_ok());
+    let shown = paths_of(&text);
+    let known: BTreeSet<String> = keys::KEYS.iter().map(|key| key.path.to_owned()).collect();
+    assert_eq!(shown, known);
+    // And the structures know the same keys.
+    let config = load(&text, &[], &[]).unwrap();
+    assert_eq!(paths_of(&config.to_toml().unwrap()), known);
+}
+
+#[test]
+fn what_is_printed_loads_as_the_same_configuration() {
+    let text = uncommented(&["#   ", "# "]);
+    let config = load(
+        &text,
+        &[("HOSTPROBE_DISCOVERY__EXE_EXCLUDE", r#"["a\\.b"]"#)],
+        &[],
+    )
+    .unwrap();
+    let again = load(&config.to_toml().unwrap(), &[], &[]).unwrap();
+    assert_eq!(config, again);
+}
+
+#[test]
+fn discovery_is_on_exactly_when_no_service_is_configured() {
+    let discovers = |text: &str| load(text, &[], &[]).unwrap().discovery_enabled();
+    assert!(discovers(""));
+    assert!(!discovers("[[service]]\nname='a'\npids=[7]"));
+    assert!(discovers(
+        "[discovery]\nenabled=true\n[[service]]\nname='a'\npids=[7]"
+    ));
+    assert!(!discovers("[discovery]\nenabled=false"));
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let text = "listen = '127.0.0.1:1'\n[kernel]\nmax_sockets = 1\n[log]\nlevel = 'error'";
+    let environment = [
+        ("HOSTPROBE_KERNEL__MAX_SOCKETS", "2"),
+        ("HOSTPROBE_LOG__LEVEL", "debug"),
+        ("HOSTPROBE_SERVICE", "[{ name = 'a', pids = [7] }]"),
+        ("HOME", "/root"),
+    ];
+    let settings = [
+        "kernel.max_sockets=3",
+        "listen=[::1]:9",
+        "kernel.probes.process=false",
+    ];
+    let config = load(text, &environment, &settings).unwrap();
+    assert_eq!(config.kernel.max_sockets, 3);
+    assert_eq!(config.log.level, LogLevel::Debug);
+    assert_eq!(config.listen.to_string(), "[::1]:9");
+    assert!(!config.kernel.probes.process);
+    assert_eq!(config.services[0].pids, [7]);
+}
+
+#[test]
+fn a_text_that_happens_to_look_like_toml_still_is_a_text() {
+    let config = load(
+        "discovery.enabled = true\n[[service]]\nname='a'\npids=[2]",
+        &[
+            ("HOSTPROBE_DISCOVERY__CGROUP", "/1"),
+            ("HOSTPROBE_DISCOVERY__USER", "1000"),
+        ],
+        &[],
+    )
+    .unwrap();
+    assert_eq!(config.discovery.user, Some(UserSpec::Uid(1000)));
+    let problems = load("", &[("HOSTPROBE_LOG__FORMAT", "true")], &[]).unwrap_err();
+    assert_eq!(
+        problems,
+        [
+            "environment variable HOSTPROBE_LOG__FORMAT: `log.format` = \"true\": \
+          allowed are \"text\", \"json\""
+        ]
+    );
+}
+
+#[test]
+fn the_environment_names_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("elsewhere.toml");
+    std::fs::write(&file, "[log]\nformat = 'json'").unwrap();
+    let mut sources = sources(&file, &[("HOSTPROBE_CONFIG", file.to_str().unwrap())], &[]);
+    sources.file = None;
+    assert_eq!(Config::load(&sources).unwrap().log.format, LogFormat::Json);
+}
+
+#[test]
+fn a_missing_file_says_which_and_what_to_do() {
+    let error = Config::load(&sources(Path::new("/nonexistent/x.toml"), &[], &[])).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.starts_with("cannot read the configuration /nonexistent/x.toml: "),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_wrong_value_is_named_with_line_key_value_and_what_is_allowed() {
+    assert_eq!(
+        problems("\n[kernel]\nprogram_stats = \"maybe\"\n"),
+        ["config.toml: line 3: `kernel.program_stats` = \"maybe\": \
+          allowed are \"sampled\", \"always\", \"off\""]
+    );
+}
+
+#[test]
+fn every_mistake_is_reported_at_once() {
+    let found = problems(
+        "listen = 'here'\nlisten_on = 1\n[log]\nlevel = 3\n[kernel]\nmax_sockets = 0\n\
+         event_ring_bytes = 5000\nmax_socket = 1\n[kernal]\nx = 1",
+    );
+    let expected = [
+        "config.toml: line 9: `kernal`: there is no such key; did you mean `kernel`?",
+        "config.toml: line 8: `kernel.max_socket`: there is no such key; \
+         did you mean `kernel.max_sockets`?",
+        "config.toml: line 2: `listen_on`: there is no such key; did you mean `listen`?",
+        "config.toml: line 1: `listen` = \"here\": allowed is an IP address with a port, such as \
+         \"127.0.0.1:9738\" or \"[::]:9738\"",
+        "config.toml: line 4: `log.level` = 3: \
+         allowed are \"off\", \"error\", \"warn\", \"info\", \"debug\", \"trace\"",
+        "config.toml: line 6: `kernel.max_sockets` = 0: allowed is a whole number from 1 to 16777216",
+        "config.toml: line 7: `kernel.event_ring_bytes` = 5000: allowed is a power of two that is \
+         a multiple of the page size, at most 1073741824",
+    ];
+    let found: BTreeSet<&str> = found.iter().map(String::as_str).collect();
+    assert_eq!(found, BTreeSet::from(expected));
+}
+
+#[test]
+fn services_are_checked_one_by_one() {
+    let found = problems(
+        "[[service]]\nname = 'a'\n[[service]]\nname = 'b'\nexe = 'x'\ncmdline = '(['\n\
+         [[service]]\nname = 'b'\nports = [80, 0]\n[[service]]\nexe = 'x'\n\
+         [[service]]\nname = 'other'\npids = [1]\nprots = [3]\n[[service]]\nname='c'\npids=[70000, 'x']",
+    );
+    let with = |start: &str| {
+        let hits: Vec<_> = found
+            .iter()
+            .filter(|line| line.starts_with(start))
+            .collect();
+        assert_eq!(hits.len(), 1, "{start}: {found:#?}");
+        hits[0].clone()
+    };
+    assert!(with("config.toml: line 1: `service[0]`:").contains("doesn't say which processes"));
+    let regex = with("config.toml: line 6: `service[1].cmdline` = \"([\":");
+    assert!(
+        regex.contains("allowed is a regular expression (unclosed character class)"),
+        "{regex}"
+    );
+    assert!(
+        with("config.toml: line 8: `service[2].name` = \"b\":").contains("service[1] has this")
+    );
+    with("config.toml: line 9: `service[2].ports` = [80, 0]:");
+    with("config.toml: line 10: `service[3].name`: allowed are 1 to 64");
+    with("config.toml: line 13: `service[4].name` = \"other\":");
+    with("config.toml: line 14: `service[4].pids` = [1]:");
+    assert!(with("config.toml: line 15: `service[4].prots`:").contains("`service.ports`"));
+    with("config.toml: line 18: `service[5].pids[1]` = \"x\":");
+    assert_eq!(found.len(), 9, "{found:#?}");
+}
+
+#[test]
+fn unknown_variables_and_flags_are_named() {
+    let environment = [("HOSTPROBE_LOGLEVEL", "debug"), ("HOSTPROBE_KERNEL", "{}")];
+    let found = load("", &environment, &["kernel.max=1"]).unwrap_err();
+    assert!(
+        found[0].starts_with("environment variable HOSTPROBE_LOGLEVEL: `loglevel`: there is no")
+    );
+    assert!(found[1].contains("a whole section can't be set here"));
+    assert!(found[2].starts_with("--set: `kernel.max`: there is no such key"));
+}
+
+#[test]
+fn broken_toml_is_reported_with_its_line() {
+    let found = problems("[log]\nlevel = \n");
+    assert!(
+        found[0].starts_with("config.toml: line 2: not TOML: "),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_scope_without_discovery_is_a_mistake() {
+    let found = problems("[discovery]\nuser = 'x'\n[[service]]\nname='a'\npids=[7]");
+    assert!(
+        found[0].contains("`discovery.user` = \"x\": has no effect"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn only_targets_change_without_a_restart() {
+    let old = Config::default();
+    let mut new = old.clone();
+    new.discovery.user = Some(UserSpec::Name("x".into()));
+    new.services.push(Service::default());
+    assert!(old.needs_restart(&new).is_empty());
+    new.listen.set_port(1);
+    new.kernel.max_sockets = 5;
+    assert_eq!(old.needs_restart(&new), ["listen", "kernel"]);
+}
+
+#[test]
+fn a_section_given_as_a_value_does_not_panic() {
+    assert_eq!(
+        problems("log = 3\nservice = 4"),
+        [
+            "config.toml: line 1: `log` = 3: allowed is a table, written as a [section]",
+            "config.toml: line 2: `service` = 4: allowed is a list of tables, each written as [[service]]"
+        ]
+    );
+    assert_eq!(problems("service = [3]").len(), 1);
+    assert!(!problems("\"log.level\" = 3").is_empty());
+    assert_eq!(
+        Origin::File {
+            path: PathBuf::from("a"),
+            line: 2
+        }
+        .to_string(),
+        "a: line 2"
+    );
+}

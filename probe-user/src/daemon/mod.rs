@@ -1,0 +1,261 @@
+//! The running daemon: the kernel side and the targets, held together.
+
+pub mod measuring;
+pub mod privileges;
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant, SystemTime},
+};
+
+use aya::maps::{MapData, RingBuf};
+use probe_common::{event::ProcessEvent, target::UNTRACED};
+use tokio::io::unix::AsyncFd;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, warn};
+
+use crate::{
+    api::{CollectError, Collected, Source, Status},
+    cli::object_build_id,
+    config::Config,
+    kernel::{environment, mapped::TgidTable, probe::KernelProbe},
+    metrics::{Build, ExitCount, Outcome, ServiceView},
+    targets::{Exit, Service, TraceTable, Tracker},
+};
+
+/// Process events from the kernel side.
+pub type Events = RingBuf<MapData>;
+
+/// Everything that runs.
+pub struct Daemon {
+    kernel: KernelProbe,
+    traced: Arc<TgidTable>,
+    tracker: Mutex<Tracker>,
+    scanned: AtomicBool,
+    started: Instant,
+    started_at: SystemTime,
+    release: String,
+}
+
+impl Daemon {
+    /// Puts the attached probes and the targets together. Nothing is traced before [`Self::scan`].
+    pub fn new(kernel: KernelProbe, tracker: Tracker) -> Self {
+        Self {
+            traced: kernel.traced(),
+            kernel,
+            tracker: Mutex::new(tracker),
+            scanned: AtomicBool::new(false),
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            release: environment::kernel_release(),
+        }
+    }
+
+    fn tracker(&self) -> MutexGuard<'_, Tracker> {
+        self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is traced, in one line.
+    pub fn summary(&self) -> String {
+        self.tracker().summary()
+    }
+
+    /// Looks at all processes and traces those that belong to a service.
+    pub async fn scan(self: &Arc<Self>) {
+        self.change_targets(|tracker, traced| tracker.scan(traced))
+            .await;
+        self.scanned.store(true, Ordering::Release);
+    }
+
+    /// Takes over the services of a new configuration.
+    pub async fn reload(self: &Arc<Self>, config: Config) {
+        self.change_targets(move |tracker, traced| tracker.reload(&config, traced))
+            .await;
+    }
+
+    /// Runs a change of targets off the runtime's threads, since it reads `/proc`, and looks for
+    /// the open connections of the processes that it marked.
+    async fn change_targets(
+        self: &Arc<Self>,
+        change: impl FnOnce(&mut Tracker, &dyn TraceTable) + Send + 'static,
+    ) {
+        let daemon = Arc::clone(self);
+        let changed = tokio::task::spawn_blocking(move || {
+            let table = Marking {
+                table: &daemon.traced,
+                marked: AtomicBool::new(false),
+            };
+            change(&mut daemon.tracker(), &table);
+            if table.marked.into_inner() {
+                daemon.kernel.seed_sockets();
+            }
+        });
+        if let Err(error) = changed.await {
+            error!("looking at the processes stopped half-way: {error}");
+        }
+    }
+
+    /// Scans again and again, because a process may begin to listen, or be missed by its event.
+    pub async fn scan_periodically(self: Arc<Self>, every: Duration, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(every) => self.scan().await,
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Follows forks, execs and exits as the kernel side tells them.
+    pub async fn follow_events(self: Arc<Self>, events: Events, stop: CancellationToken) {
+        // SAFETY: the ring owns its descriptor, and keeps it for its own lifetime.
+        let mut events = match unsafe { AsyncFd::register(events) } {
+            Ok(events) => events,
+            Err(error) => {
+                error!("cannot follow process events; the periodic scan goes on: {error}");
+                return;
+            }
+        };
+        loop {
+            let mut ready = tokio::select! {
+                ready = events.readable_mut() => match ready {
+                    Ok(ready) => ready,
+                    Err(error) => {
+                        error!("cannot follow process events any more: {error}");
+                        return;
+                    }
+                },
+                () = stop.cancelled() => return,
+            };
+            let mut batch = Vec::new();
+            while let Some(item) = ready.get_inner_mut().next() {
+                match decode(&item) {
+                    Some(event) => batch.push(event),
+                    None => warn!("a process event of {} bytes is not understood", item.len()),
+                }
+            }
+            // Only once nothing is left, or a wake-up between the two would be lost.
+            ready.clear_ready();
+            self.take_over(batch).await;
+        }
+    }
+
+    async fn take_over(self: &Arc<Self>, batch: Vec<ProcessEvent>) {
+        self.change_targets(move |tracker, traced| {
+            for event in &batch {
+                debug!(?event, "process");
+                tracker.on_event(event, traced);
+            }
+        })
+        .await;
+    }
+}
+
+/// The table of traced processes, with a note of whether one was marked.
+struct Marking<'a> {
+    table: &'a TgidTable,
+    marked: AtomicBool,
+}
+
+impl TraceTable for Marking<'_> {
+    fn set(&self, tgid: u32, service: u16) {
+        if service != UNTRACED {
+            self.marked.store(true, Ordering::Relaxed);
+        }
+        self.table.set(tgid, service);
+    }
+
+    fn get(&self, tgid: u32) -> u16 {
+        self.table.get(tgid)
+    }
+}
+
+/// A service as the metrics want it.
+fn view(service: &Service) -> ServiceView {
+    ServiceView {
+        id: service.id,
+        name: service.name.clone(),
+        kind: service.kind.as_str().into(),
+        found_by: service.found.clone(),
+        processes: service.processes as u64,
+        starts: service.starts,
+        exits: service
+            .exits
+            .iter()
+            .map(|(exit, count)| ExitCount {
+                outcome: match *exit {
+                    Exit::Code(code) => Outcome::Code(code),
+                    Exit::Signal(signal) => Outcome::Signal(signal),
+                },
+                count: *count,
+            })
+            .collect(),
+        ports: service.ports.iter().copied().collect(),
+    }
+}
+
+/// Copies an event out of the ring; `None` when it has another size.
+fn decode(bytes: &[u8]) -> Option<ProcessEvent> {
+    if bytes.len() != size_of::<ProcessEvent>() {
+        return None;
+    }
+    // SAFETY: the length was checked, every bit pattern is a valid event, and the read does not
+    // rely on alignment.
+    Some(unsafe { bytes.as_ptr().cast::<ProcessEvent>().read_unaligned() })
+}
+
+impl Source for Daemon {
+    fn collect(&self) -> Result<Collected, CollectError> {
+        let services: Vec<ServiceView> = self.tracker().services().into_iter().map(view).collect();
+        let snapshot = self
+            .kernel
+            .snapshot(services.iter().map(|service| service.id))
+            .map_err(CollectError::kernel)?;
+        Ok(Collected { snapshot, services })
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            build: Build {
+                version: env!("CARGO_PKG_VERSION").into(),
+                object_build_id: object_build_id().into(),
+                rustc: String::new(),
+            },
+            kernel: self.release.clone(),
+            started_at: self.started_at,
+            uptime: self.started.elapsed(),
+            summary: self.summary(),
+            targets_scanned: self.scanned.load(Ordering::Acquire),
+            probes: self.kernel.probes().to_vec(),
+        }
+    }
+}
+
+/// Hands the kernel programs' own messages to the log.
+pub async fn forward_kernel_log(
+    log: aya_log::EbpfLogger<&'static dyn log::Log>,
+    stop: CancellationToken,
+) {
+    // SAFETY: the logger owns its ring's descriptor, and keeps it for its own lifetime.
+    let mut log = match unsafe { AsyncFd::register(log) } {
+        Ok(log) => log,
+        Err(error) => {
+            warn!("the kernel programs' own messages will not be shown: {error}");
+            return;
+        }
+    };
+    loop {
+        tokio::select! {
+            ready = log.readable_mut() => match ready {
+                Ok(mut ready) => {
+                    ready.get_inner_mut().flush();
+                    ready.clear_ready();
+                }
+                Err(_) => return,
+            },
+            () = stop.cancelled() => return,
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What differs between processor architectures: syscall numbers and saved registers.
+
+use probe_common::syscall::{MAX_SYSCALLS, RegisterOffsets, SyscallKind};
+use syscalls::Sysno;
+
+/// Where `struct pt_regs` keeps arguments and number when a syscall returns
+/// (`arch/x86/include/asm/ptrace.h`: `di`, `si`, `dx`, `r10`, `orig_ax`).
+#[cfg(target_arch = "x86_64")]
+pub const REGISTERS: RegisterOffsets = RegisterOffsets {
+    args: [112, 104, 96, 56],
+    nr: 120,
+};
+
+/// Where `struct pt_regs` keeps arguments and number when a syscall returns
+/// (`arch/arm64/include/asm/ptrace.h`: `orig_x0`, since `x0` holds the result by then, `regs[1]`
+/// to `regs[3]`, `syscallno`).
+#[cfg(target_arch = "aarch64")]
+pub const REGISTERS: RegisterOffsets = RegisterOffsets {
+    args: [272, 8, 16, 24],
+    nr: 280,
+};
+
+/// The kind of each syscall by its number on this architecture.
+pub fn syscall_kinds() -> [u8; MAX_SYSCALLS] {
+    let mut kinds = [SyscallKind::Other as u8; MAX_SYSCALLS];
+    for syscall in Sysno::iter() {
+        let number = usize::try_from(syscall.id()).unwrap_or(usize::MAX);
+        if let Some(kind) = kinds.get_mut(number) {
+            *kind = kind_of(syscall.name()) as u8;
+        }
+    }
+    kinds
+}
+
+fn kind_of(name: &str) -> SyscallKind {
+    match name {
+        "write" | "writev" | "sendto" | "sendmsg" => SyscallKind::Send,
+        "read" | "readv" => SyscallKind::Receive,
+        "recvfrom" => SyscallKind::ReceiveFrom,
+        "recvmsg" => SyscallKind::ReceiveMessage,
+        "sendmmsg" => SyscallKind::SendMessages,
+        "recvmmsg" => SyscallKind::ReceiveMessages,
+        "sendfile" => SyscallKind::SendFile,
+        "splice" => SyscallKind::Splice,
+        "connect" => SyscallKind::Connect,
+        "accept" | "accept4" => SyscallKind::Accept,
+        "exit" | "exit_group" => SyscallKind::Exit,
+        "fork" | "vfork" | "clone" | "clone3" => SyscallKind::Fork,
+        _ => SyscallKind::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn socket_calls_are_known_on_this_architecture() {
+        let kinds = syscall_kinds();
+        for (call, kind) in [
+            (Sysno::sendto, SyscallKind::Send),
+            (Sysno::recvfrom, SyscallKind::ReceiveFrom),
+            (Sysno::accept4, SyscallKind::Accept),
+            (Sysno::connect, SyscallKind::Connect),
+            (Sysno::clone3, SyscallKind::Fork),
+            (Sysno::getppid, SyscallKind::Other),
+        ] {
+            assert_eq!(kinds[call.id() as usize], kind as u8, "{}", call.name());
+        }
+    }
+
+    #[test]
+    fn every_syscall_number_fits_the_tables() {
+        let largest = Sysno::iter().map(|call| call.id()).max().unwrap();
+        assert!((largest as usize) < MAX_SYSCALLS, "{largest}");
+    }
+}

@@ -1,0 +1,341 @@
+//! Loads the kernel object and attaches its probes, each for itself: what a kernel can't do is
+//! switched off with its reason, and the rest works.
+
+use std::collections::BTreeMap;
+
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    programs::{BtfTracePoint, Iter, ProgramError},
+};
+use aya_log::LEVEL;
+use probe_common::offsets::Offsets;
+use tracing::{debug, warn};
+
+use super::{
+    arch, object,
+    offsets::MissingField,
+    probes::{self, Hook, Probe, Program},
+    program_info::{MeasuredProgram, ProgramInfoError},
+    snapshot::{ProbeState, ProbeStatus},
+};
+
+/// What the caller wants of the kernel side.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// Names of probes that were switched off, with the reason to show.
+    pub disabled: BTreeMap<&'static str, String>,
+    /// Connections that can be followed at once.
+    pub max_sockets: u32,
+    /// Distinct (service, syscall) pairs.
+    pub max_syscall_series: u32,
+    /// Size of the ring of process events in bytes, a power of two and multiple of the page size.
+    pub event_ring_bytes: u32,
+    /// Whether execs of untraced processes are reported, as discovery needs.
+    pub all_execs: bool,
+    /// Most verbose `aya-log` level that the programs emit: 0 off, 1 error … 5 trace.
+    pub log_level: u8,
+}
+
+/// Why nothing at all could be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Built by plain `cargo build`.
+    #[error("this binary was built without its kernel object; build it with `cargo xtask build`")]
+    NoObject,
+    /// No type information.
+    #[error(
+        "cannot read the kernel's type information at /sys/kernel/btf/vmlinux: {0}; the kernel must be built with CONFIG_DEBUG_INFO_BTF=y (Debian, Ubuntu, Fedora, RHEL and their cloud images are), and /sys must be mounted"
+    )]
+    NoBtf(String),
+    /// The kernel refused the maps or the object is broken.
+    #[error("cannot create the kernel tables: {0}{hint}", hint = rights_hint(.0))]
+    Object(String),
+    /// Loaded, but nothing works.
+    #[error("no probe works on this kernel: {0}")]
+    Nothing(String),
+    /// `/proc/sys/kernel/pid_max` is unreadable.
+    #[error("cannot read /proc/sys/kernel/pid_max: {0}")]
+    PidMax(String),
+}
+
+fn rights_hint(error: &str) -> &'static str {
+    if error.contains("Operation not permitted") || error.contains("os error 1)") {
+        "; the probe needs root, or CAP_BPF and CAP_PERFMON (see `hostprobe check`)"
+    } else {
+        ""
+    }
+}
+
+/// The loaded object with its probes attached. Dropping it detaches everything.
+pub struct Loaded {
+    /// The object; owns programs, links and maps.
+    pub ebpf: Ebpf,
+    /// State of each probe, in the order of [`probes::ALL`].
+    pub probes: Vec<ProbeStatus>,
+    /// The programs that are attached.
+    pub programs: Vec<MeasuredProgram>,
+    /// Process ids of this kernel are below this.
+    pub pid_max: u32,
+}
+
+impl Loaded {
+    /// Whether the probe of that name is attached.
+    pub fn is_active(&self, probe: &Probe) -> bool {
+        self.probes
+            .iter()
+            .any(|status| status.name == probe.name && status.state == ProbeState::Active)
+    }
+}
+
+/// Threads that can be told apart without falling back to a hash table. 2 MiB.
+const MAX_THREAD_SLOTS: u32 = 131_072;
+
+/// Loads and attaches everything that this kernel allows.
+///
+/// # Errors
+/// When not even one probe can work; the message says what to do.
+pub fn load(
+    wanted: &Wanted,
+    offsets: &Offsets,
+    missing: &[MissingField],
+) -> Result<Loaded, LoadError> {
+    let first = attempt(wanted, offsets, missing)?;
+    // `sys_exit` carries the sockets probe. When it is refused with it, it may work without it.
+    let refused = first
+        .probes
+        .iter()
+        .find(|status| status.name == probes::SYSCALLS.name)
+        .and_then(|status| match &status.state {
+            ProbeState::Failed(why) => Some(why.clone()),
+            _ => None,
+        });
+    let sockets = probes::SOCKETS.name;
+    let Some(why) = refused.filter(|_| !wanted.disabled.contains_key(sockets)) else {
+        return some_active(first);
+    };
+    warn!("loading again without the sockets probe: {why}");
+    drop(first);
+    let mut fewer = wanted.clone();
+    fewer.disabled.insert(sockets, why.clone());
+    let mut second = attempt(&fewer, offsets, missing)?;
+    for status in &mut second.probes {
+        if status.name == sockets {
+            status.state = ProbeState::Failed(why.clone());
+        }
+    }
+    some_active(second)
+}
+
+fn some_active(loaded: Loaded) -> Result<Loaded, LoadError> {
+    if loaded
+        .probes
+        .iter()
+        .any(|status| status.state == ProbeState::Active)
+    {
+        return Ok(loaded);
+    }
+    let reasons = loaded.probes.iter().map(|status| match &status.state {
+        ProbeState::Active => String::new(),
+        ProbeState::Disabled(why) | ProbeState::Failed(why) => format!("{}: {why}", status.name),
+    });
+    Err(LoadError::Nothing(reasons.collect::<Vec<_>>().join("; ")))
+}
+
+fn attempt(
+    wanted: &Wanted,
+    offsets: &Offsets,
+    missing: &[MissingField],
+) -> Result<Loaded, LoadError> {
+    let bytes = object::bytes().ok_or(LoadError::NoObject)?;
+    let btf = Btf::from_sys_fs().map_err(|error| LoadError::NoBtf(chain(&error)))?;
+    let pid_max = pid_max()?;
+    let thread_slots = pid_max.next_power_of_two().min(MAX_THREAD_SLOTS);
+    let tgid_pages = pid_max.div_ceil(page_tgids()) + 1;
+
+    let sockets_off = off_reason(&probes::SOCKETS, wanted, missing);
+    let syscalls_off = off_reason(&probes::SYSCALLS, wanted, missing);
+    let kinds = arch::syscall_kinds();
+    let mut ebpf = EbpfLoader::new()
+        .btf(Some(&btf))
+        .override_global("OFFSETS", offsets, true)
+        .override_global("REGISTERS", &arch::REGISTERS, true)
+        .override_global("SYSCALL_KINDS", &kinds, true)
+        .override_global("THREAD_MASK", &(thread_slots - 1), true)
+        .override_global("COUNT_SYSCALLS", &u8::from(syscalls_off.is_none()), true)
+        .override_global("FOLLOW_SOCKETS", &u8::from(sockets_off.is_none()), true)
+        .override_global("ALL_EXECS", &u8::from(wanted.all_execs), true)
+        .override_global(LEVEL, &wanted.log_level, true)
+        .map_max_entries("THREADS", thread_slots)
+        .map_max_entries("TGID_SERVICE", tgid_pages)
+        .map_max_entries("SOCKETS", wanted.max_sockets)
+        .map_max_entries("SYSCALLS", wanted.max_syscall_series)
+        .map_max_entries("SYSCALL_ERRORS", wanted.max_syscall_series)
+        .map_max_entries("PROCESS_EVENTS", wanted.event_ring_bytes)
+        .load(bytes)
+        .map_err(|error| LoadError::Object(chain(&error)))?;
+
+    let mut statuses = Vec::new();
+    let mut programs = Vec::new();
+    for probe in &probes::ALL {
+        let off = off_reason(probe, wanted, missing);
+        // The syscall hooks stay when only their counting is off, because sockets need them.
+        let carries_sockets = probe.name == probes::SYSCALLS.name && sockets_off.is_none();
+        let state = match off {
+            Some(why) if !carries_sockets => ProbeState::Disabled(why),
+            off => match attach_probe(&mut ebpf, probe, &btf, &mut programs) {
+                Ok(()) => off.map_or(ProbeState::Active, ProbeState::Disabled),
+                Err(why) => ProbeState::Failed(why),
+            },
+        };
+        debug!(probe = probe.name, ?state, "probe");
+        statuses.push(ProbeStatus {
+            name: probe.name,
+            what: probe.what,
+            state,
+        });
+    }
+    // Without its carrier the sockets probe sees no call.
+    let carrier_failed = matches!(
+        statuses.get(1).map(|status| &status.state),
+        Some(ProbeState::Failed(_))
+    );
+    if carrier_failed {
+        for status in &mut statuses {
+            if status.name == probes::SOCKETS.name && status.state == ProbeState::Active {
+                status.state = ProbeState::Failed("the syscall hooks are not attached".into());
+            }
+        }
+    }
+    Ok(Loaded {
+        ebpf,
+        probes: statuses,
+        programs,
+        pid_max,
+    })
+}
+
+/// Why a probe is not tried at all.
+fn off_reason(probe: &Probe, wanted: &Wanted, missing: &[MissingField]) -> Option<String> {
+    if let Some(why) = wanted.disabled.get(probe.name) {
+        return Some(why.clone());
+    }
+    let lacking: Vec<String> = missing
+        .iter()
+        .filter(|field| probe.fields.contains(&field.field))
+        .map(ToString::to_string)
+        .collect();
+    (!lacking.is_empty()).then(|| format!("this kernel lacks {}", lacking.join(", ")))
+}
+
+fn attach_probe(
+    ebpf: &mut Ebpf,
+    probe: &Probe,
+    btf: &Btf,
+    programs: &mut Vec<MeasuredProgram>,
+) -> Result<(), String> {
+    for program in probe.programs {
+        match attach_program(ebpf, program, btf) {
+            Ok(measured) => programs.push(measured),
+            Err(error) if program.optional => {
+                warn!(
+                    probe = probe.name,
+                    program = program.name,
+                    "works without it: {error}"
+                );
+            }
+            Err(error) => return Err(format!("{}: {error}", program.name)),
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug, thiserror::Error)]
+enum AttachError {
+    #[error("the kernel object has no such program")]
+    Absent,
+    #[error("{}", explain(.0))]
+    Program(#[from] ProgramError),
+    #[error(transparent)]
+    Info(#[from] ProgramInfoError),
+    #[error("cannot keep a descriptor of it: {0}")]
+    Descriptor(#[from] std::io::Error),
+}
+
+fn attach_program(
+    ebpf: &mut Ebpf,
+    program: &Program,
+    btf: &Btf,
+) -> Result<MeasuredProgram, AttachError> {
+    let loaded = ebpf.program_mut(program.name).ok_or(AttachError::Absent)?;
+    let fd = match program.hook {
+        Hook::Tracepoint(name) => {
+            let tracepoint: &mut BtfTracePoint = loaded.try_into()?;
+            tracepoint.load(name, btf)?;
+            tracepoint.attach()?;
+            tracepoint.fd()?.try_clone()?
+        }
+        // Run on demand, see `seed`.
+        Hook::Iterator(name) => {
+            let iterator: &mut Iter = loaded.try_into()?;
+            iterator.load(name, btf)?;
+            iterator.fd()?.try_clone()?
+        }
+    };
+    Ok(MeasuredProgram::new(program.name, fd)?)
+}
+
+/// Says what the kernel said, with the verifier's last words rather than its whole log.
+fn explain(error: &ProgramError) -> String {
+    match error {
+        ProgramError::LoadError {
+            io_error,
+            verifier_log,
+        } => {
+            let log = verifier_log.to_string();
+            let last: Vec<&str> = log
+                .lines()
+                .rev()
+                .filter(|line| !line.is_empty())
+                .take(3)
+                .collect();
+            let last: Vec<&str> = last.into_iter().rev().collect();
+            debug!("{log}");
+            if last.is_empty() {
+                format!("the kernel refused the program: {io_error}")
+            } else {
+                format!(
+                    "the kernel refused the program: {io_error}; its verifier says: {}",
+                    last.join(" / ")
+                )
+            }
+        }
+        other => chain(other),
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn page_tgids() -> u32 {
+    u32::try_from(probe_common::target::TGIDS_PER_PAGE).unwrap_or(u32::MAX)
+}
+
+fn pid_max() -> Result<u32, LoadError> {
+    let path = "/proc/sys/kernel/pid_max";
+    let text = std::fs::read_to_string(path).map_err(|e| LoadError::PidMax(e.to_string()))?;
+    text.trim()
+        .parse()
+        .map_err(|_| LoadError::PidMax(format!("{text:?} is no number")))
+}

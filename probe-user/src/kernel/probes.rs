@@ -1,0 +1,131 @@
+//! The probes: which programs belong together, what they hook and which kernel fields they read.
+
+/// A group of programs that stands or falls together.
+#[derive(Debug, Clone, Copy)]
+pub struct Probe {
+    /// Name, as in the configuration and `hostprobe_probe_up{probe}`.
+    pub name: &'static str,
+    /// What it measures, for people.
+    pub what: &'static str,
+    /// Its programs.
+    pub programs: &'static [Program],
+    /// Fields of [`probe_common::offsets::Offsets`] without which it can't work.
+    pub fields: &'static [&'static str],
+}
+
+/// One program of the kernel object.
+#[derive(Debug, Clone, Copy)]
+pub struct Program {
+    /// Name in the object.
+    pub name: &'static str,
+    /// Where it is attached.
+    pub hook: Hook,
+    /// Whether the probe works without it.
+    pub optional: bool,
+}
+
+/// A place in the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// A BTF raw tracepoint, by the tracepoint's name.
+    Tracepoint(&'static str),
+    /// A BPF iterator, by what it walks over.
+    Iterator(&'static str),
+}
+
+const fn tracepoint(name: &'static str) -> Program {
+    Program {
+        name,
+        hook: Hook::Tracepoint(name),
+        optional: false,
+    }
+}
+
+const fn optional(program: Program) -> Program {
+    Program {
+        optional: true,
+        ..program
+    }
+}
+
+/// Follows forks, execs and exits of traced processes. Without it nothing else is of use.
+pub const PROCESS: Probe = Probe {
+    name: "process",
+    what: "forks, execs and exits of traced processes",
+    programs: &[
+        tracepoint("sched_process_fork"),
+        tracepoint("sched_process_exec"),
+        tracepoint("sched_process_exit"),
+    ],
+    fields: &[
+        "task_tgid",
+        "task_pid",
+        "task_exit_code",
+        "task_signal",
+        "signal_live",
+    ],
+};
+
+/// Counts and times syscalls; its programs also carry `sockets`.
+pub const SYSCALLS: Probe = Probe {
+    name: "syscalls",
+    what: "count, errors and latency of each syscall",
+    programs: &[tracepoint("sys_enter"), tracepoint("sys_exit")],
+    fields: &[],
+};
+
+/// Follows TCP and AF_UNIX sockets.
+pub const SOCKETS: Probe = Probe {
+    name: "sockets",
+    what: "connects, accepts, bytes, round-trip time, retransmits and resets",
+    programs: &[
+        tracepoint("inet_sock_set_state"),
+        tracepoint("tcp_destroy_sock"),
+        optional(tracepoint("tcp_retransmit_skb")),
+        optional(tracepoint("tcp_receive_reset")),
+        optional(tracepoint("tcp_send_reset")),
+        optional(Program {
+            name: "seed_sockets",
+            hook: Hook::Iterator("task_file"),
+            optional: true,
+        }),
+    ],
+    fields: &[
+        "task_tgid",
+        "task_files",
+        "files_fdt",
+        "fdtable_max_fds",
+        "fdtable_fd",
+        "file_private_data",
+        "socket_file",
+        "socket_sk",
+        "sock_family",
+        "sock_state",
+        "sock_protocol",
+        "sock_err",
+        "tcp_srtt_us",
+    ],
+};
+
+/// All probes, in the order in which they are attached.
+pub const ALL: [Probe; 3] = [PROCESS, SYSCALLS, SOCKETS];
+
+#[cfg(test)]
+mod tests {
+    use probe_common::offsets::Offsets;
+
+    use super::*;
+
+    #[test]
+    fn every_field_that_a_probe_needs_is_one_that_is_looked_up() {
+        for probe in ALL {
+            for field in probe.fields {
+                assert!(
+                    Offsets::UNKNOWN.get(field).is_some(),
+                    "{} needs {field}",
+                    probe.name
+                );
+            }
+        }
+    }
+}

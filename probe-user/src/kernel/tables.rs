@@ -1,0 +1,180 @@
+//! The kernel side's tables, read into totals.
+
+use std::{collections::HashMap, io};
+
+use aya::{
+    Ebpf, Pod,
+    maps::{Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf},
+};
+use probe_common::{
+    loss::Loss,
+    socket::{ConnectErrorKey, SocketStats},
+    syscall::{SyscallErrorKey, SyscallKey, SyscallStats},
+    target::MAX_SERVICES,
+};
+
+use super::lanes::Lanes;
+
+/// A table could not be found or read.
+#[derive(Debug, thiserror::Error)]
+pub enum TableError {
+    /// The object does not have it: the daemon and its object do not belong together.
+    #[error("the kernel object has no table {0}")]
+    Absent(&'static str),
+    /// The kernel refused.
+    #[error("cannot read the kernel table {table}: {source}")]
+    Read {
+        /// Its name.
+        table: &'static str,
+        /// What the kernel said.
+        source: MapError,
+    },
+    /// A table could not be mapped into this process.
+    #[error("cannot map the kernel table {table}: {source}")]
+    Map {
+        /// Its name.
+        table: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+pub(super) fn take(ebpf: &mut Ebpf, table: &'static str) -> Result<Map, TableError> {
+    ebpf.take_map(table).ok_or(TableError::Absent(table))
+}
+
+pub(super) fn typed<T: TryFrom<Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    table: &'static str,
+) -> Result<T, TableError> {
+    T::try_from(take(ebpf, table)?).map_err(|source| TableError::Read { table, source })
+}
+
+/// All tables that the daemon reads.
+pub struct Tables {
+    syscalls: PerCpuHashMap<MapData, SyscallKey, SyscallStats>,
+    syscall_errors: PerCpuHashMap<MapData, SyscallErrorKey, u64>,
+    socket_stats: PerCpuArray<MapData, SocketStats>,
+    connect_errors: PerCpuHashMap<MapData, ConnectErrorKey, u64>,
+    losses: PerCpuArray<MapData, u64>,
+    lanes: Lanes,
+}
+
+/// Totals of all tables.
+#[derive(Debug, Default)]
+pub struct Totals {
+    /// Latency by service and syscall.
+    pub syscalls: HashMap<SyscallKey, SyscallStats>,
+    /// Errors by service, syscall and errno.
+    pub syscall_errors: HashMap<SyscallErrorKey, u64>,
+    /// Socket counters by service.
+    pub sockets: HashMap<u16, SocketStats>,
+    /// Failed connection attempts.
+    pub connect_errors: HashMap<ConnectErrorKey, u64>,
+    /// Losses by cause.
+    pub losses: [u64; Loss::COUNT],
+}
+
+impl Tables {
+    /// Takes the tables out of the loaded object.
+    ///
+    /// # Errors
+    /// The object lacks one.
+    pub fn take(ebpf: &mut Ebpf) -> Result<Self, TableError> {
+        Ok(Self {
+            syscalls: typed(ebpf, "SYSCALLS")?,
+            syscall_errors: typed(ebpf, "SYSCALL_ERRORS")?,
+            socket_stats: typed(ebpf, "SOCKET_STATS")?,
+            connect_errors: typed(ebpf, "CONNECT_ERRORS")?,
+            losses: typed(ebpf, "LOSSES")?,
+            lanes: Lanes::take(ebpf)?,
+        })
+    }
+
+    /// Reads everything, summed over CPUs. `services` are the ids in use.
+    ///
+    /// # Errors
+    /// The kernel refuses to read a table.
+    pub fn read(&self, services: impl Iterator<Item = u16>) -> Result<Totals, TableError> {
+        let mut totals = Totals {
+            syscalls: read_hash("SYSCALLS", &self.syscalls, SyscallStats::merge)?,
+            syscall_errors: read_hash("SYSCALL_ERRORS", &self.syscall_errors, add)?,
+            connect_errors: read_hash("CONNECT_ERRORS", &self.connect_errors, add)?,
+            ..Totals::default()
+        };
+        self.lanes.promote(&totals.syscalls);
+        self.lanes.add_to(&mut totals.syscalls)?;
+        for service in services.filter(|id| usize::from(*id) < MAX_SERVICES) {
+            let stats = read_slot("SOCKET_STATS", &self.socket_stats, service.into(), merge)?;
+            if stats != SocketStats::default() {
+                totals.sockets.insert(service, stats);
+            }
+        }
+        for (index, total) in (0..).zip(totals.losses.iter_mut()) {
+            *total = read_slot("LOSSES", &self.losses, index, add)?;
+        }
+        Ok(totals)
+    }
+}
+
+fn add(total: &mut u64, more: &u64) {
+    *total = total.wrapping_add(*more);
+}
+
+fn read_hash<K: Pod + Eq + std::hash::Hash, V: Pod + Default>(
+    table: &'static str,
+    map: &PerCpuHashMap<MapData, K, V>,
+    merge: impl Fn(&mut V, &V),
+) -> Result<HashMap<K, V>, TableError> {
+    let mut totals = HashMap::new();
+    for entry in map.iter() {
+        let (key, cpus) = entry.map_err(|source| TableError::Read { table, source })?;
+        let total: &mut V = totals.entry(key).or_default();
+        // A table that grows while it is walked may show an entry twice; the last reading counts.
+        *total = V::default();
+        cpus.iter().for_each(|cpu| merge(total, cpu));
+    }
+    Ok(totals)
+}
+
+pub(super) fn read_slot<V: Pod + Default>(
+    table: &'static str,
+    map: &PerCpuArray<MapData, V>,
+    index: u32,
+    merge: impl Fn(&mut V, &V),
+) -> Result<V, TableError> {
+    let cpus = map
+        .get(&index, 0)
+        .map_err(|source| TableError::Read { table, source })?;
+    let mut total = V::default();
+    cpus.iter().for_each(|cpu| merge(&mut total, cpu));
+    Ok(total)
+}
+
+/// Adds one CPU's socket counters to a total.
+fn merge(total: &mut SocketStats, cpu: &SocketStats) {
+    total.tcp_connect.merge(&cpu.tcp_connect);
+    total.tcp_lifetime.merge(&cpu.tcp_lifetime);
+    total.tcp_rtt.merge(&cpu.tcp_rtt);
+    total.unix_connect.merge(&cpu.unix_connect);
+    add(&mut total.tcp.sent_bytes, &cpu.tcp.sent_bytes);
+    add(&mut total.tcp.received_bytes, &cpu.tcp.received_bytes);
+    add(&mut total.unix.sent_bytes, &cpu.unix.sent_bytes);
+    add(&mut total.unix.received_bytes, &cpu.unix.received_bytes);
+    add(&mut total.tcp_accepts, &cpu.tcp_accepts);
+    add(&mut total.unix_accepts, &cpu.unix_accepts);
+    add(&mut total.tcp_opened, &cpu.tcp_opened);
+    add(&mut total.tcp_closed, &cpu.tcp_closed);
+    add(&mut total.tcp_adopted, &cpu.tcp_adopted);
+    add(&mut total.tcp_retransmits, &cpu.tcp_retransmits);
+    add(&mut total.tcp_resets_received, &cpu.tcp_resets_received);
+    add(&mut total.tcp_resets_sent, &cpu.tcp_resets_sent);
+}
+
+/// Takes the ring of process events out of the loaded object.
+///
+/// # Errors
+/// The object lacks it.
+pub fn take_process_events(ebpf: &mut Ebpf) -> Result<RingBuf<MapData>, TableError> {
+    typed(ebpf, "PROCESS_EVENTS")
+}

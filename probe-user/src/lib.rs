@@ -1,0 +1,10 @@
+//! The hostprobe daemon. Data flows one way: `kernel` and `targets` collect, `metrics` names and
+//! formats, `api` serves, `cli` puts them together.
+
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod kernel;
+pub mod metrics;
+pub mod targets;

@@ -1,0 +1,283 @@
+//! The one table of all metrics. The exposition, `docs/METRICS.md` and the tests are made from it.
+//!
+//! To add a metric, add a row, emit it in [`collect`](super::collect) through the constant that
+//! the row defines, and run the tests with `HOSTPROBE_BLESS=1` to write the documentation.
+
+use super::metric::{Buckets, Counter, FedBy, Gauge, Group, HistogramOf, Info, Kind, Metric, Unit};
+
+/// Defines one typed constant per row, and [`ALL`].
+macro_rules! catalogue {
+    ($(
+        $constant:ident: $handle:ident<$labels:literal> =
+            $name:literal [$($label:literal),*] $unit:ident $group:ident $fed_by:expr;
+            $help:literal
+            $(=> $promql:literal)?
+    )*) => {
+        $(
+            #[doc = $help]
+            pub static $constant: $handle<$labels> = $handle::new(Metric {
+                name: $name,
+                kind: catalogue!(@kind $handle),
+                unit: Unit::$unit,
+                labels: &[$($label),*],
+                buckets: catalogue!(@buckets $handle),
+                group: Group::$group,
+                fed_by: $fed_by,
+                help: $help,
+                promql: concat!($($promql)?),
+            });
+        )*
+
+        /// Every metric that exists, in the order of the documentation.
+        pub static ALL: &[&Metric] = &[$($constant.metric()),*];
+    };
+    (@kind Counter) => { Kind::Counter };
+    (@kind Gauge) => { Kind::Gauge };
+    (@kind HistogramOf) => { Kind::Histogram };
+    (@kind Info) => { Kind::Info };
+    (@buckets HistogramOf) => { Buckets::Kernel };
+    (@buckets $other:ident) => { Buckets::None };
+}
+
+const SYSCALL_PROBE: FedBy = FedBy::Probe("syscalls");
+const SOCKET_PROBE: FedBy = FedBy::Probe("sockets");
+
+catalogue! {
+    SERVICE_INFO: Info<3> = "hostprobe_service_info" ["service", "kind", "found_by"]
+        None Services FedBy::Targets;
+        "A service that is watched, what it is and how it was found. Always 1."
+        => "sum by (service) (rate(hostprobe_syscalls_total[5m])) * on (service) group_left (kind) hostprobe_service_info"
+
+    SERVICE_PROCESSES: Gauge<1> = "hostprobe_service_processes" ["service"]
+        None Services FedBy::Targets;
+        "Processes of the service that are alive. 0 for a service that is known but not running."
+        => "hostprobe_service_processes == 0"
+
+    PROCESS_STARTS: Counter<1> = "hostprobe_process_starts_total" ["service"]
+        None Services FedBy::Targets;
+        "Processes of the service that started while the probe watched, forks included."
+        => "rate(hostprobe_process_starts_total[5m])"
+
+    PROCESS_EXITS: Counter<3> = "hostprobe_process_exits_total" ["service", "code", "signal"]
+        None Services FedBy::Targets;
+        "Processes of the service that ended, by exit code or by the signal that killed them; the other label is empty."
+        => "increase(hostprobe_process_exits_total{signal=~\"SIGKILL|SIGSEGV|SIGABRT\"}[1h]) > 0"
+
+    SYSCALLS: Counter<2> = "hostprobe_syscalls_total" ["service", "syscall"]
+        None Syscalls SYSCALL_PROBE;
+        "Syscalls that returned, successful or not. Counted in the kernel, not sampled."
+        => "topk(10, sum by (service, syscall) (rate(hostprobe_syscalls_total[5m])))"
+
+    SYSCALL_ERRORS: Counter<3> = "hostprobe_syscall_errors_total" ["service", "syscall", "errno"]
+        None Syscalls SYSCALL_PROBE;
+        "Syscalls that returned an error, by the error's name. EAGAIN is normal on non-blocking sockets; ERESTART names are calls that a signal interrupted."
+        => "sum by (service, syscall, errno) (rate(hostprobe_syscall_errors_total{errno!~\"EAGAIN|EINPROGRESS|ERESTART.*\"}[5m])) > 0"
+
+    SYSCALL_DURATION: HistogramOf<2> = "hostprobe_syscall_duration_seconds" ["service", "syscall"]
+        Seconds Syscalls SYSCALL_PROBE;
+        "Time from entering a syscall to returning from it, waiting included: a long poll or read may just mean that there was nothing to do."
+        => "histogram_quantile(0.99, sum by (le, service) (rate(hostprobe_syscall_duration_seconds_bucket{syscall=~\"fsync|fdatasync\"}[5m])))"
+
+    TCP_CONNECT_DURATION: HistogramOf<1> = "hostprobe_tcp_connect_duration_seconds" ["service"]
+        Seconds Tcp SOCKET_PROBE;
+        "Time from the SYN to an established connection, for outgoing connections that succeeded, blocking or not."
+        => "histogram_quantile(0.99, sum by (le, service) (rate(hostprobe_tcp_connect_duration_seconds_bucket[5m])))"
+
+    TCP_CONNECT_ERRORS: Counter<2> = "hostprobe_tcp_connect_errors_total" ["service", "errno"]
+        None Tcp SOCKET_PROBE;
+        "Outgoing connections that failed, by the error's name; 'abandoned' when the program closed the socket before there was an answer, as clients do at their own time-out."
+        => "sum by (service, errno) (rate(hostprobe_tcp_connect_errors_total[5m])) > 0"
+
+    TCP_ACCEPTS: Counter<1> = "hostprobe_tcp_accepts_total" ["service"]
+        None Tcp SOCKET_PROBE;
+        "Incoming connections that the service accepted."
+        => "rate(hostprobe_tcp_accepts_total[5m])"
+
+    TCP_CONNECTIONS_OPEN: Gauge<1> = "hostprobe_tcp_connections_open" ["service"]
+        None Tcp SOCKET_PROBE;
+        "Connections that are open now, of those that the probe knows. One that was open before the probe started becomes known at its first traffic."
+        => "hostprobe_tcp_connections_open"
+
+    TCP_CONNECTIONS_OPENED: Counter<1> = "hostprobe_tcp_connections_opened_total" ["service"]
+        None Tcp SOCKET_PROBE;
+        "Connections that became known: connected, accepted, or found open."
+
+    TCP_CONNECTIONS_CLOSED: Counter<1> = "hostprobe_tcp_connections_closed_total" ["service"]
+        None Tcp SOCKET_PROBE;
+        "Known connections that ended."
+
+    TCP_CONNECTIONS_ADOPTED: Counter<1> = "hostprobe_tcp_connections_adopted_total" ["service"]
+        None Tcp SOCKET_PROBE;
+        "Of the opened connections: those that were open before the probe saw them, so that their beginning is not known."
+
+    TCP_CONNECTION_DURATION: HistogramOf<1> = "hostprobe_tcp_connection_duration_seconds" ["service"]
+        Seconds Tcp SOCKET_PROBE;
+        "Life of a connection from established or accepted to closed, for connections that began while the probe watched. Short lives say that a pool or keep-alive does not work."
+        => "histogram_quantile(0.5, sum by (le, service) (rate(hostprobe_tcp_connection_duration_seconds_bucket[5m]))) < 1"
+
+    TCP_RTT: HistogramOf<1> = "hostprobe_tcp_rtt_seconds" ["service"]
+        Seconds Tcp SOCKET_PROBE;
+        "The kernel's smoothed round-trip time, sampled at most once a second and connection while it moves data."
+        => "histogram_quantile(0.5, sum by (le, service) (rate(hostprobe_tcp_rtt_seconds_bucket[5m])))"
+
+    TCP_RETRANSMITS: Counter<1> = "hostprobe_tcp_retransmits_total" ["service"]
+        None Tcp SOCKET_PROBE;
+        "TCP segments that were sent again."
+        => "rate(hostprobe_tcp_retransmits_total[5m]) > 0"
+
+    TCP_RESETS: Counter<2> = "hostprobe_tcp_resets_total" ["service", "direction"]
+        None Tcp SOCKET_PROBE;
+        "Resets on established connections: direction is received (the peer hung up hard) or sent (the service did)."
+        => "sum by (service, direction) (rate(hostprobe_tcp_resets_total[5m]))"
+
+    UNIX_CONNECT_DURATION: HistogramOf<1> = "hostprobe_unix_connect_duration_seconds" ["service"]
+        Seconds Unix SOCKET_PROBE;
+        "Duration of successful connects to unix sockets. It grows when the listener's backlog is full."
+        => "histogram_quantile(0.99, sum by (le, service) (rate(hostprobe_unix_connect_duration_seconds_bucket[5m])))"
+
+    UNIX_CONNECT_ERRORS: Counter<2> = "hostprobe_unix_connect_errors_total" ["service", "errno"]
+        None Unix SOCKET_PROBE;
+        "Connects to unix sockets that failed, by the error's name."
+
+    UNIX_ACCEPTS: Counter<1> = "hostprobe_unix_accepts_total" ["service"]
+        None Unix SOCKET_PROBE;
+        "Incoming unix connections that the service accepted."
+
+    SOCKET_IO: Counter<3> = "hostprobe_socket_io_bytes_total"
+        ["service", "network_transport", "network_io_direction"]
+        Bytes Traffic SOCKET_PROBE;
+        "Bytes that the service's calls sent (transmit) or received (receive), by transport (tcp or unix). Payload as the program sees it: no headers, no retransmits, peeked bytes not counted."
+        => "sum by (service, network_io_direction) (rate(hostprobe_socket_io_bytes_total[5m]))"
+
+    EVENTS_LOST: Counter<1> = "hostprobe_events_lost_total" ["cause"]
+        None Probe FedBy::Daemon;
+        "What happened but is not in the numbers, by cause. Every cause is always present, so that 0 is a statement."
+        => "sum by (cause) (increase(hostprobe_events_lost_total[1h])) > 0"
+
+    PROBE_UP: Gauge<1> = "hostprobe_probe_up" ["probe"]
+        None Probe FedBy::Daemon;
+        "1 while the probe is loaded and attached, else 0; /api/probes and 'hostprobe check' say why."
+        => "hostprobe_probe_up == 0"
+
+    PROGRAM_RUNS: Counter<1> = "hostprobe_bpf_program_runs_total" ["program"]
+        None Probe FedBy::Daemon;
+        "Runs of a kernel program while the kernel measured its run time."
+
+    PROGRAM_RUN_SECONDS: Counter<1> = "hostprobe_bpf_program_run_seconds_total" ["program"]
+        Seconds Probe FedBy::Daemon;
+        "Time spent in a kernel program while the kernel measured it, summed over CPUs."
+        => "rate(hostprobe_bpf_program_run_seconds_total[5m]) / rate(hostprobe_bpf_program_runs_total[5m])"
+
+    PROGRAM_MEASURED_SECONDS: Counter<1> = "hostprobe_bpf_program_measured_seconds_total" ["program"]
+        Seconds Probe FedBy::Daemon;
+        "Time for which the kernel measured the run time of a program. The load on one CPU is the ratio of the rates."
+        => "rate(hostprobe_bpf_program_run_seconds_total[5m]) / rate(hostprobe_bpf_program_measured_seconds_total[5m])"
+
+    PROGRAM_VERIFIED_INSTRUCTIONS: Gauge<1> = "hostprobe_bpf_program_verified_instructions" ["program"]
+        None Probe FedBy::Daemon;
+        "Instructions that the kernel's verifier looked at when it loaded the program; its limit is one million."
+
+    BUILD_INFO: Info<3> = "hostprobe_build_info" ["version", "object_build_id", "rustc"]
+        None Probe FedBy::Daemon;
+        "Version of the daemon, build id of its kernel object, and the compiler. Always 1."
+
+    START_TIME: Gauge<0> = "hostprobe_start_time_seconds" []
+        Seconds Probe FedBy::Daemon;
+        "When the probe began to count, in seconds since the epoch. Counters start at zero then."
+
+    SCRAPE_DURATION: Gauge<0> = "hostprobe_scrape_duration_seconds" []
+        Seconds Probe FedBy::Daemon;
+        "Time that it took to read the kernel's tables for this scrape."
+        => "max_over_time(hostprobe_scrape_duration_seconds[1h])"
+
+    OWN_CPU: Counter<0> = "process_cpu_seconds_total" []
+        Seconds OwnProcess FedBy::Daemon;
+        "User and system CPU time of the daemon. The kernel programs' time is spent in the observed processes; see the program run time."
+        => "rate(process_cpu_seconds_total{job=\"hostprobe\"}[5m])"
+
+    OWN_RESIDENT_MEMORY: Gauge<0> = "process_resident_memory_bytes" []
+        Bytes OwnProcess FedBy::Daemon;
+        "Resident memory of the daemon."
+
+    OWN_VIRTUAL_MEMORY: Gauge<0> = "process_virtual_memory_bytes" []
+        Bytes OwnProcess FedBy::Daemon;
+        "Address space of the daemon."
+
+    OWN_OPEN_FDS: Gauge<0> = "process_open_fds" []
+        None OwnProcess FedBy::Daemon;
+        "Open file descriptors of the daemon."
+
+    OWN_MAX_FDS: Gauge<0> = "process_max_fds" []
+        None OwnProcess FedBy::Daemon;
+        "Most file descriptors that the daemon may open; absent when there is no limit."
+
+    OWN_START_TIME: Gauge<0> = "process_start_time_seconds" []
+        Seconds OwnProcess FedBy::Daemon;
+        "When the daemon's process started, in seconds since the epoch."
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_in_both_formats() {
+        let mut seen = HashSet::new();
+        for metric in ALL {
+            let family = metric
+                .name
+                .trim_end_matches("_total")
+                .trim_end_matches("_info");
+            assert!(seen.insert(metric.name), "{} is there twice", metric.name);
+            assert!(
+                family == metric.name || seen.insert(family),
+                "{family} is a family in OpenMetrics and another metric's name"
+            );
+        }
+    }
+
+    #[test]
+    fn names_follow_the_rules_of_prometheus() {
+        let word = regex::Regex::new("^[a-z][a-z0-9]*(_[a-z0-9]+)*$").unwrap();
+        for metric in ALL {
+            let name = metric.name;
+            assert!(word.is_match(name), "{name}");
+            assert_eq!(
+                name.ends_with("_total"),
+                metric.kind == Kind::Counter,
+                "{name}"
+            );
+            assert_eq!(name.ends_with("_info"), metric.kind == Kind::Info, "{name}");
+            let base = name.trim_end_matches("_total");
+            assert!(base.ends_with(metric.unit.name()), "{name} lacks its unit");
+            for reserved in ["_bucket", "_sum", "_count", "_created", "_gsum"] {
+                assert!(!name.ends_with(reserved), "{name}");
+            }
+            for label in metric.labels {
+                assert!(
+                    word.is_match(label) && !["le", "quantile"].contains(label),
+                    "{name}"
+                );
+            }
+            assert_eq!(
+                metric.labels.iter().collect::<HashSet<_>>().len(),
+                metric.labels.len(),
+                "{name} has a label twice"
+            );
+        }
+    }
+
+    #[test]
+    fn every_metric_says_what_it_is() {
+        for metric in ALL {
+            assert!(metric.help.ends_with('.'), "{}", metric.name);
+            assert!(
+                metric.promql.is_empty() || metric.promql.contains(metric.name),
+                "the example of {} does not use it",
+                metric.name
+            );
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What a user would lose: counts, series, or a whole scrape.
+
+use std::collections::HashSet;
+
+use super::*;
+use crate::metrics::{
+    Families,
+    families::Value,
+    fixture::{Fixture, histogram, service},
+    metric::Metric,
+};
+use probe_common::{histogram::Histogram, syscall::SyscallKey};
+
+/// A series' value as a number; a histogram's number of observations.
+fn value(families: &Families, metric: &Metric, labels: &[&str]) -> Option<f64> {
+    let labels: Vec<_> = labels.iter().map(|label| (*label).to_owned()).collect();
+    families
+        .get(metric)?
+        .series
+        .get(&labels)
+        .map(|value| match value {
+            Value::Integer(whole) => *whole as f64,
+            Value::Float(number) => *number,
+            Value::Distribution(observed) => observed.counts.iter().sum::<u64>() as f64,
+        })
+}
+
+#[test]
+fn every_metric_of_the_catalogue_is_emitted() {
+    let families = Fixture::of_size(1, 1).families();
+    let emitted: HashSet<_> = families.iter().map(|family| family.metric.name()).collect();
+    for metric in metric::ALL {
+        assert!(
+            emitted.contains(metric.name()),
+            "{} is documented, not emitted",
+            metric.name()
+        );
+    }
+}
+
+#[test]
+fn each_number_arrives_under_its_name() {
+    let families = Fixture::of_size(1, 1).families();
+    let service = "service01";
+    let syscall = &*names::syscall(0);
+    let expected: &[(&Metric, &[&str], f64)] = &[
+        (&metric::SYSCALLS, &[service, syscall], 3.0),
+        (&metric::SYSCALL_ERRORS, &[service, syscall, "EAGAIN"], 2.0),
+        (&metric::SYSCALL_DURATION, &[service, syscall], 3.0),
+        (&metric::TCP_CONNECT_DURATION, &[service], 2.0),
+        (&metric::TCP_CONNECTION_DURATION, &[service], 2.0),
+        (&metric::TCP_RTT, &[service], 1.0),
+        (&metric::UNIX_CONNECT_DURATION, &[service], 1.0),
+        (&metric::TCP_CONNECT_ERRORS, &[service, "ECONNREFUSED"], 4.0),
+        (&metric::TCP_CONNECT_ERRORS, &[service, "abandoned"], 4.0),
+        (&metric::UNIX_CONNECT_ERRORS, &[service, "ENOENT"], 4.0),
+        (&metric::TCP_ACCEPTS, &[service], 7.0),
+        (&metric::UNIX_ACCEPTS, &[service], 1.0),
+        (&metric::TCP_CONNECTIONS_OPEN, &[service], 7.0),
+        (&metric::TCP_CONNECTIONS_OPENED, &[service], 9.0),
+        (&metric::TCP_CONNECTIONS_CLOSED, &[service], 2.0),
+        (&metric::TCP_CONNECTIONS_ADOPTED, &[service], 1.0),
+        (&metric::TCP_RETRANSMITS, &[service], 3.0),
+        (&metric::TCP_RESETS, &[service, "received"], 1.0),
+        (&metric::TCP_RESETS, &[service, "sent"], 2.0),
+        (&metric::SOCKET_IO, &[service, "tcp", "transmit"], 10_000.0),
+        (&metric::SOCKET_IO, &[service, "tcp", "receive"], 20_000.0),
+        (&metric::SOCKET_IO, &[service, "unix", "transmit"], 1.0),
+        (&metric::SOCKET_IO, &[service, "unix", "receive"], 2.0),
+        (&metric::SERVICE_PROCESSES, &[service], 3.0),
+        (&metric::SERVICE_INFO, &[service, "http", "port 8000"], 1.0),
+        (&metric::PROCESS_STARTS, &[service], 5.0),
+        (&metric::PROCESS_EXITS, &[service, "1", ""], 1.0),
+        (&metric::PROCESS_EXITS, &[service, "", "SIGKILL"], 1.0),
+        (&metric::EVENTS_LOST, &["socket_gone"], 6.0),
+        (&metric::EVENTS_LOST, &["program_recursion"], 2.0),
+        (&metric::PROBE_UP, &["syscalls"], 1.0),
+        (&metric::PROBE_UP, &["sockets"], 0.0),
+        (&metric::PROGRAM_RUNS, &["sys_enter"], 1000.0),
+        (&metric::PROGRAM_RUN_SECONDS, &["sys_enter"], 9e-5),
+        (&metric::PROGRAM_MEASURED_SECONDS, &["sys_enter"], 1.0),
+        (
+            &metric::PROGRAM_VERIFIED_INSTRUCTIONS,
+            &["sys_enter"],
+            311.0,
+        ),
+        (&metric::BUILD_INFO, &["0.1.0", "c0ffee", ""], 1.0),
+        (&metric::START_TIME, &[], 1_790_000_000.0),
+        (&metric::SCRAPE_DURATION, &[], 0.0015),
+        (&metric::OWN_CPU, &[], 1.25),
+        (&metric::OWN_MAX_FDS, &[], 1024.0),
+    ];
+    for (metric, labels, number) in expected {
+        assert_eq!(
+            value(&families, metric, labels),
+            Some(*number),
+            "{}{labels:?}",
+            metric.name()
+        );
+    }
+}
+
+#[test]
+fn all_causes_of_loss_are_there_when_nothing_was_lost() {
+    let mut fixture = Fixture::of_size(0, 0);
+    fixture.snapshot = Snapshot::default();
+    let families = fixture.families();
+    for cause in Loss::ALL
+        .into_iter()
+        .map(Loss::name)
+        .chain([PROGRAM_RECURSION])
+    {
+        assert_eq!(
+            value(&families, &metric::EVENTS_LOST, &[cause]),
+            Some(0.0),
+            "{cause}"
+        );
+    }
+}
+
+#[test]
+fn counts_of_forgotten_services_are_kept_as_unknown() {
+    let mut fixture = Fixture::of_size(1, 0);
+    for id in [0, 70, 71] {
+        let key = SyscallKey { service: id, nr: 0 };
+        fixture.snapshot.syscalls.insert(key, histogram(&[1000]));
+    }
+    let families = fixture.families();
+    let labels = [UNKNOWN_SERVICE, &*names::syscall(0)];
+    assert_eq!(value(&families, &metric::SYSCALLS, &labels), Some(3.0));
+    assert_eq!(
+        value(&families, &metric::SYSCALL_DURATION, &labels),
+        Some(3.0)
+    );
+}
+
+#[test]
+fn a_service_without_numbers_is_shown() {
+    let mut fixture = Fixture::of_size(0, 0);
+    fixture.services.push(service(9));
+    let families = fixture.families();
+    assert_eq!(
+        value(&families, &metric::SERVICE_PROCESSES, &["service09"]),
+        Some(3.0)
+    );
+    assert!(families.get(&metric::SYSCALLS).is_none());
+}
+
+/// Two services of one name must not become a duplicate series: Prometheus drops such a scrape.
+#[test]
+fn services_of_one_name_are_added_up() {
+    let mut fixture = Fixture::of_size(2, 1);
+    for service in &mut fixture.services {
+        service.name = "web".to_owned();
+    }
+    let families = fixture.families();
+    assert_eq!(
+        value(&families, &metric::SERVICE_PROCESSES, &["web"]),
+        Some(6.0)
+    );
+    assert_eq!(value(&families, &metric::TCP_ACCEPTS, &["web"]), Some(14.0));
+    let info = ["web", "http", "port 8000"];
+    assert_eq!(value(&families, &metric::SERVICE_INFO, &info), Some(1.0));
+}
+
+#[test]
+fn more_closed_than_opened_is_no_open_connection() {
+    let stats = SocketStats {
+        tcp_opened: 1,
+        tcp_closed: 2,
+        ..SocketStats::default()
+    };
+    assert_eq!(open_connections(&stats), 0);
+}
+
+#[test]
+fn an_empty_histogram_is_no_division_by_zero() {
+    let observed = Distribution::from_kernel(&Histogram::EMPTY);
+    assert_eq!(observed.counts.iter().sum::<u64>(), 0);
+    assert!(observed.sum.abs() < f64::EPSILON);
+}

@@ -1,0 +1,171 @@
+//! Made-up numbers for the tests of `metrics` and `api`.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use probe_common::{
+    histogram::Histogram,
+    loss::Loss,
+    socket::{ConnectErrorKey, ERRNO_ABANDONED, SocketStats, Traffic, Transport},
+    syscall::{SyscallErrorKey, SyscallKey},
+};
+
+use super::{Build, ExitCount, Families, Inputs, Outcome, OwnProcess, ServiceView, collect};
+use crate::kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot};
+
+/// What is behind one scrape.
+pub(crate) struct Fixture {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) services: Vec<ServiceView>,
+    pub(crate) build: Build,
+    pub(crate) own_process: OwnProcess,
+}
+
+impl Fixture {
+    /// `services` services that used `syscalls` syscalls each, with every kind of number.
+    pub(crate) fn of_size(services: u16, syscalls: u16) -> Self {
+        let mut fixture = Self {
+            snapshot: snapshot(),
+            services: (1..=services).map(service).collect(),
+            build: Build {
+                version: "0.1.0".to_owned(),
+                object_build_id: "c0ffee".to_owned(),
+                rustc: String::new(),
+            },
+            own_process: OwnProcess {
+                cpu_seconds: 1.25,
+                resident_memory_bytes: 20 << 20,
+                virtual_memory_bytes: 300 << 20,
+                open_fds: 40,
+                max_fds: Some(1024),
+                start_time_seconds: 1.79e9,
+            },
+        };
+        for id in 1..=services {
+            fixture.add_service_numbers(id, syscalls);
+        }
+        fixture
+    }
+
+    fn add_service_numbers(&mut self, id: u16, syscalls: u16) {
+        let durations = histogram(&[200, 900, 1_000_000]);
+        for nr in 0..syscalls {
+            self.snapshot
+                .syscalls
+                .insert(SyscallKey { service: id, nr }, durations);
+        }
+        let error = SyscallErrorKey {
+            service: id,
+            nr: 0,
+            errno: 11,
+        };
+        self.snapshot.syscall_errors.insert(error, 2);
+        self.snapshot.sockets.insert(id, sockets());
+        for (transport, errno) in [
+            (Transport::Tcp, 111),
+            (Transport::Tcp, ERRNO_ABANDONED),
+            (Transport::Unix, 2),
+        ] {
+            let key = ConnectErrorKey {
+                service: id,
+                transport: transport as u16,
+                errno,
+            };
+            self.snapshot.connect_errors.insert(key, 4);
+        }
+    }
+
+    pub(crate) fn families(&self) -> Families {
+        collect(&Inputs {
+            snapshot: &self.snapshot,
+            services: &self.services,
+            build: &self.build,
+            started_at: UNIX_EPOCH + Duration::from_secs(1_790_000_000),
+            own_process: Some(&self.own_process),
+            read_time: Duration::from_micros(1500),
+        })
+    }
+}
+
+pub(crate) fn histogram(observations: &[u64]) -> Histogram {
+    let mut histogram = Histogram::EMPTY;
+    for ns in observations {
+        histogram.observe(*ns);
+    }
+    histogram
+}
+
+pub(crate) fn service(id: u16) -> ServiceView {
+    ServiceView {
+        id,
+        name: format!("service{id:02}"),
+        kind: "http".to_owned(),
+        found_by: "port 8000".to_owned(),
+        processes: 3,
+        starts: 5,
+        exits: vec![
+            ExitCount {
+                outcome: Outcome::Code(1),
+                count: 1,
+            },
+            ExitCount {
+                outcome: Outcome::Signal(9),
+                count: 1,
+            },
+        ],
+        ports: vec![8000],
+    }
+}
+
+fn sockets() -> SocketStats {
+    SocketStats {
+        tcp_connect: histogram(&[300_000, 5_000_000]),
+        tcp_lifetime: histogram(&[2_000_000_000, 200_000_000_000]),
+        tcp_rtt: histogram(&[80_000]),
+        unix_connect: histogram(&[12_000]),
+        tcp: Traffic {
+            sent_bytes: 10_000,
+            received_bytes: 20_000,
+        },
+        unix: Traffic {
+            sent_bytes: 1,
+            received_bytes: 2,
+        },
+        tcp_accepts: 7,
+        unix_accepts: 1,
+        tcp_opened: 9,
+        tcp_closed: 2,
+        tcp_adopted: 1,
+        tcp_retransmits: 3,
+        tcp_resets_received: 1,
+        tcp_resets_sent: 2,
+    }
+}
+
+fn snapshot() -> Snapshot {
+    let mut losses = [0; Loss::COUNT];
+    losses[Loss::SocketGone as usize] = 6;
+    Snapshot {
+        losses,
+        programs: vec![ProgramRuntime {
+            name: "sys_enter",
+            runs: 1_000,
+            run_ns: 90_000,
+            measured_ns: 1_000_000_000,
+            recursion_misses: 2,
+            verified_instructions: 311,
+        }],
+        probes: vec![
+            ProbeStatus {
+                name: "syscalls",
+                what: "syscall counts and latency",
+                state: ProbeState::Active,
+            },
+            ProbeStatus {
+                name: "sockets",
+                what: "connections and bytes",
+                state: ProbeState::Failed("the kernel has no tcp_probe tracepoint".to_owned()),
+            },
+        ],
+        ..Snapshot::default()
+    }
+}
