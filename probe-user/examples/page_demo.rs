@@ -197,7 +197,8 @@ fn add_service(
         snapshot.sockets.insert(id, sockets(rate, seconds));
         let key = ConnectErrorKey {
             service: id,
-            transport: Transport::Tcp as u16,
+            transport: Transport::Tcp as u8,
+            witness: 0,
             errno: 111,
         };
         snapshot.connect_errors.insert(key, total(0.02, seconds));
@@ -217,10 +218,12 @@ fn sockets(rate: f64, seconds: f64) -> SocketStats {
         },
         unix: Traffic::default(),
         tcp_accepts: accepts,
+        tcp_accepts_ended: 0,
         unix_accepts: 0,
-        tcp_opened: accepts + 24,
+        tcp_adopted_by_use: 2,
+        tcp_adopted_by_scan: 22,
         tcp_closed: accepts,
-        tcp_adopted: 6,
+        tcp_destroyed: 0,
         tcp_retransmits: total(0.4, seconds),
         tcp_resets_received: total(0.05, seconds),
         tcp_resets_sent: 0,

@@ -3,7 +3,7 @@
 use aya_ebpf::{Global, helpers::bpf_probe_read_user};
 use probe_common::{
     loss::Loss,
-    socket::{SocketState, Traffic, Transport},
+    socket::{SocketState, Traffic, Transport, Witness},
     syscall::SyscallKind,
 };
 
@@ -128,7 +128,11 @@ fn transferred(call: &Call, fd: u64, direction: Direction, bytes: u64) {
     }
     match kind_of(sk) {
         Ok(Kind::Tcp(state)) => {
-            adopt(sk, state, call.service);
+            if adopt(sk, state, call.service) {
+                if let Some(stats) = stats(call.service) {
+                    stats.tcp_adopted_by_use = stats.tcp_adopted_by_use.wrapping_add(1);
+                }
+            }
             count_tcp(call.service, direction, bytes);
         }
         Ok(Kind::Unix) => {
@@ -159,7 +163,7 @@ fn add(traffic: &mut Traffic, direction: Direction, bytes: u64) {
 
 /// Observes the kernel's own smoothed round-trip time (RFC 6298), if it has one yet.
 #[inline(always)]
-pub(super) fn sample_rtt(sk: *const u8, service: u16) {
+fn sample_rtt(sk: *const u8, service: u16) {
     let Ok(srtt_us) = read::<u32>(sk, offset!(tcp_srtt_us)) else {
         return losses::count(Loss::ReadFailed);
     };
@@ -209,9 +213,8 @@ fn on_connect(call: &Call) {
             } else {
                 -call.result as u32
             };
-            let service = (*socket).service;
-            let _ = SOCKETS.remove(sk as u64);
-            count_connect_error(service, Transport::Tcp, errno);
+            (*socket).state = SocketState::Reported as u8;
+            count_connect_error((*socket).service, Transport::Tcp, Witness::Call, errno);
         }
         return;
     }
@@ -225,11 +228,21 @@ fn on_connect(call: &Call) {
             }
         }
         Ok(Kind::Unix) => {
-            count_connect_error(call.service, Transport::Unix, -call.result as u32);
+            count_connect_error(
+                call.service,
+                Transport::Unix,
+                Witness::Call,
+                -call.result as u32,
+            );
         }
         // Refused before a packet was sent: no route, no free port, no permission.
         Ok(Kind::Tcp(_)) if call.result < 0 => {
-            count_connect_error(call.service, Transport::Tcp, -call.result as u32);
+            count_connect_error(
+                call.service,
+                Transport::Tcp,
+                Witness::Call,
+                -call.result as u32,
+            );
         }
         Ok(_) => {}
         Err(_) => losses::count(Loss::ReadFailed),
@@ -248,10 +261,9 @@ fn on_accept(call: &Call) {
                 return;
             };
             stats.tcp_accepts = stats.tcp_accepts.wrapping_add(1);
-            stats.tcp_opened = stats.tcp_opened.wrapping_add(1);
             if state == TCP_CLOSE {
                 // Reset by the client while it waited in the queue: its end has been and gone.
-                stats.tcp_closed = stats.tcp_closed.wrapping_add(1);
+                stats.tcp_accepts_ended = stats.tcp_accepts_ended.wrapping_add(1);
                 return;
             }
             let socket = probe_common::socket::Socket {
@@ -308,7 +320,11 @@ pub(crate) fn adopt_file(private_data: *const u8, file: *const u8, service: u16)
         return;
     };
     if let Ok(Kind::Tcp(state)) = kind_of(sk) {
-        adopt(sk, state, service);
+        if adopt(sk, state, service) {
+            if let Some(stats) = stats(service) {
+                stats.tcp_adopted_by_scan = stats.tcp_adopted_by_scan.wrapping_add(1);
+            }
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use probe_common::{
     loss::Loss,
-    socket::{ConnectErrorKey, Socket, SocketState, SocketStats, Transport},
+    socket::{ConnectErrorKey, Socket, SocketState, SocketStats, Transport, Witness},
     target::MAX_SERVICES,
 };
 
@@ -50,11 +50,8 @@ pub(super) const TCP_CLOSE: u8 = 7;
 /// Waiting for connections.
 pub(super) const TCP_LISTEN: u8 = 10;
 
-/// Changes the counters of a service on this CPU.
-///
-/// Programs on other hooks of the same CPU may interrupt one another between two instructions, so
-/// each hook adds to fields of its own or runs with interrupts that can't reach it; a field is
-/// read and written in one go.
+/// The counters of a service on this CPU. Each program writes fields of its own, see
+/// [`SocketStats`].
 #[inline(always)]
 pub(super) fn stats(service: u16) -> Option<&'static mut SocketStats> {
     let stats = SOCKET_STATS.get_ptr_mut(u32::from(service))?;
@@ -64,10 +61,16 @@ pub(super) fn stats(service: u16) -> Option<&'static mut SocketStats> {
 
 /// Counts a failed attempt.
 #[inline(always)]
-pub(super) fn count_connect_error(service: u16, transport: Transport, errno: u32) {
+pub(super) fn count_connect_error(
+    service: u16,
+    transport: Transport,
+    witness: Witness,
+    errno: u32,
+) {
     let key = ConnectErrorKey {
         service,
-        transport: transport as u16,
+        transport: transport as u8,
+        witness: witness as u8,
         errno,
     };
     if CONNECT_ERRORS.get_ptr_mut(key).is_none() {
@@ -107,23 +110,19 @@ pub(super) fn kind_of(sk: *const u8) -> Result<Kind, i32> {
     Ok(Kind::Tcp(read(sk, offset!(sock_state))?))
 }
 
-/// Takes a connection that was open before the probe saw it into the table, if it is one.
+/// Takes a connection that was open before the probe saw it into the table; `false` when it is
+/// not one, or is known.
 #[inline(always)]
-pub(super) fn adopt(sk: *const u8, state: u8, service: u16) {
+pub(super) fn adopt(sk: *const u8, state: u8, service: u16) -> bool {
     if state == TCP_SYN_SENT || state == TCP_SYN_RECV || state == TCP_CLOSE || state >= TCP_LISTEN {
-        return;
+        return false;
     }
     let socket = Socket {
         service,
         state: SocketState::Open as u8,
         ..EMPTY
     };
-    if insert(sk, &socket) {
-        if let Some(stats) = stats(service) {
-            stats.tcp_opened = stats.tcp_opened.wrapping_add(1);
-            stats.tcp_adopted = stats.tcp_adopted.wrapping_add(1);
-        }
-    }
+    insert(sk, &socket)
 }
 
 /// An entry with nothing in it.

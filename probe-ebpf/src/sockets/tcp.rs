@@ -7,16 +7,13 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use probe_common::{
-    socket::{ERRNO_ABANDONED, Socket, SocketState, Transport},
+    socket::{ERRNO_ABANDONED, Socket, SocketState, Transport, Witness},
     target::UNTRACED,
 };
 
-use super::{
-    calls::sample_rtt,
-    table::{
-        EMPTY, IPPROTO_TCP, SOCKETS, TCP_CLOSE, TCP_ESTABLISHED, TCP_SYN_SENT, count_connect_error,
-        insert, stats,
-    },
+use super::table::{
+    EMPTY, IPPROTO_TCP, SOCKETS, TCP_CLOSE, TCP_ESTABLISHED, TCP_SYN_SENT, count_connect_error,
+    insert, stats,
 };
 use crate::{
     kernel_memory::{load, offset},
@@ -75,7 +72,6 @@ fn established(sk: *const u8) {
         stats
             .tcp_connect
             .observe(now_ns.saturating_sub(socket.opened_ns));
-        stats.tcp_opened = stats.tcp_opened.wrapping_add(1);
     }
     socket.state = SocketState::Open as u8;
     socket.opened_ns = now_ns;
@@ -97,54 +93,53 @@ fn ended(sk: *const u8) {
             socket.errno = errno;
             return;
         }
-        let service = socket.service;
-        let _ = SOCKETS.remove(sk as u64);
         // No error: the program itself closed the socket, as at a time-out of its own.
-        return count_connect_error(service, Transport::Tcp, errno);
+        count_connect_error(socket.service, Transport::Tcp, Witness::State, errno);
+        socket.state = SocketState::Reported as u8;
+        return;
     }
-    closed(sk, socket);
-}
-
-/// Counts the end of an open connection and forgets it.
-#[inline(always)]
-fn closed(sk: *const u8, socket: &Socket) {
+    if socket.state != SocketState::Open as u8 {
+        return;
+    }
     let service = socket.service;
     let opened_ns = socket.opened_ns;
-    if socket.state == SocketState::Open as u8 {
-        sample_rtt(sk, service);
-        if let Some(stats) = stats(service) {
-            stats.tcp_closed = stats.tcp_closed.wrapping_add(1);
-            if opened_ns != 0 {
-                // SAFETY: no preconditions.
-                let now_ns = unsafe { bpf_ktime_get_ns() };
-                stats.tcp_lifetime.observe(now_ns.saturating_sub(opened_ns));
-            }
+    let _ = SOCKETS.remove(sk as u64);
+    if let Some(stats) = stats(service) {
+        stats.tcp_closed = stats.tcp_closed.wrapping_add(1);
+        if opened_ns != 0 {
+            // SAFETY: no preconditions.
+            let now_ns = unsafe { bpf_ktime_get_ns() };
+            stats.tcp_lifetime.observe(now_ns.saturating_sub(opened_ns));
         }
     }
-    let _ = SOCKETS.remove(sk as u64);
 }
 
 /// The socket's memory is about to be reused: whatever is left of it must go.
 #[btf_tracepoint(function = "tcp_destroy_sock")]
 fn tcp_destroy_sock(ctx: BtfTracePointContext) {
-    let sk = ctx.arg::<*const u8>(0);
-    let Some(socket) = SOCKETS.get_ptr_mut(sk as u64) else {
+    let sk = ctx.arg::<*const u8>(0) as u64;
+    // SAFETY: the value is copied out at once.
+    let Some(socket) = (unsafe { SOCKETS.get(sk).copied() }) else {
         return;
     };
-    // SAFETY: as in `established`.
-    let socket = unsafe { &mut *socket };
+    let _ = SOCKETS.remove(sk);
+    if socket.state == SocketState::Reported as u8 {
+        return;
+    }
     if socket.state == SocketState::Open as u8 {
-        return closed(sk, socket);
+        // Its change of state was not seen.
+        if let Some(stats) = stats(socket.service) {
+            stats.tcp_destroyed = stats.tcp_destroyed.wrapping_add(1);
+        }
+        return;
     }
     // The attempt failed while its `connect` was under way, and that call never returned.
-    let service = socket.service;
     let errno = if socket.state == SocketState::Failed as u8 {
         socket.errno
     } else {
         ERRNO_ABANDONED
     };
-    let _ = SOCKETS.remove(sk as u64);
-    count_connect_error(service, Transport::Tcp, errno);
+    count_connect_error(socket.service, Transport::Tcp, Witness::Destroy, errno);
 }
 
 /// Counts segments sent again, SYNs included.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use axum::{Json, extract::State};
 use probe_common::{
     histogram::{BUCKETS, Histogram, bound_ns},
-    socket::{SocketStats, Traffic, Transport},
+    socket::{SocketStats, Transport},
 };
 use serde::Serialize;
 
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::metrics::{
     OwnProcess, ServiceView,
-    collect::{ServiceNames, epoch_seconds, open_connections, sorted},
+    collect::{ServiceNames, epoch_seconds, sorted},
     metric::seconds,
     names,
 };
@@ -148,14 +148,15 @@ fn service_numbers(reading: &Reading) -> Vec<ServiceNumbers> {
         );
     }
     for (id, stats) in sorted(&snapshot.sockets, |id| *id) {
-        merge(
-            &mut by_name.entry(names.get(id)).or_default().sockets,
-            stats,
-        );
+        by_name
+            .entry(names.get(id))
+            .or_default()
+            .sockets
+            .merge(stats);
     }
     for (key, count) in &snapshot.connect_errors {
         let totals = by_name.entry(names.get(key.service)).or_default();
-        let errors = if key.transport == Transport::Unix as u16 {
+        let errors = if key.transport == Transport::Unix as u8 {
             &mut totals.unix_errors
         } else {
             &mut totals.tcp_errors
@@ -217,10 +218,10 @@ impl TcpNumbers {
             lifetime: Buckets::from(&sockets.tcp_lifetime),
             rtt: Buckets::from(&sockets.tcp_rtt),
             accepts: sockets.tcp_accepts,
-            open: open_connections(sockets),
-            opened: sockets.tcp_opened,
-            closed: sockets.tcp_closed,
-            adopted: sockets.tcp_adopted,
+            open: sockets.tcp_open(),
+            opened: sockets.tcp_opened(),
+            closed: sockets.tcp_ended(),
+            adopted: sockets.tcp_adopted(),
             retransmits: sockets.tcp_retransmits,
             resets_received: sockets.tcp_resets_received,
             resets_sent: sockets.tcp_resets_sent,
@@ -243,30 +244,4 @@ impl From<&Histogram> for Buckets {
             counts: histogram.buckets.iter().take(used).copied().collect(),
         }
     }
-}
-
-fn merge(mine: &mut SocketStats, more: &SocketStats) {
-    mine.tcp_connect.merge(&more.tcp_connect);
-    mine.tcp_lifetime.merge(&more.tcp_lifetime);
-    mine.tcp_rtt.merge(&more.tcp_rtt);
-    mine.unix_connect.merge(&more.unix_connect);
-    merge_traffic(&mut mine.tcp, &more.tcp);
-    merge_traffic(&mut mine.unix, &more.unix);
-    for (sum, count) in [
-        (&mut mine.tcp_accepts, more.tcp_accepts),
-        (&mut mine.unix_accepts, more.unix_accepts),
-        (&mut mine.tcp_opened, more.tcp_opened),
-        (&mut mine.tcp_closed, more.tcp_closed),
-        (&mut mine.tcp_adopted, more.tcp_adopted),
-        (&mut mine.tcp_retransmits, more.tcp_retransmits),
-        (&mut mine.tcp_resets_received, more.tcp_resets_received),
-        (&mut mine.tcp_resets_sent, more.tcp_resets_sent),
-    ] {
-        *sum = sum.saturating_add(count);
-    }
-}
-
-fn merge_traffic(mine: &mut Traffic, more: &Traffic) {
-    mine.sent_bytes = mine.sent_bytes.saturating_add(more.sent_bytes);
-    mine.received_bytes = mine.received_bytes.saturating_add(more.received_bytes);
 }

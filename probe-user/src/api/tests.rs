@@ -343,7 +343,7 @@ async fn the_overview_keeps_the_kernel_s_resolution_and_every_count() {
     assert_eq!(first["syscalls"][0]["duration"]["count"], 3);
     assert_eq!(first["syscalls"][0]["errors"]["EAGAIN"], 2);
     assert_eq!(first["tcp"]["connect_errors"]["abandoned"], 4);
-    assert_eq!(first["tcp"]["open"], 7);
+    assert_eq!(first["tcp"]["open"], 8);
     assert_eq!(first["exits"][1]["signal"], "SIGKILL");
 }
 

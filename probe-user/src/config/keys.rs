@@ -139,15 +139,18 @@ pub(super) fn find(path: &str) -> Option<&'static Key> {
 /// The known key that looks most like `path`, if one does.
 pub(super) fn nearest(path: &str) -> Option<&'static str> {
     let plain = without_indices(path);
-    let (_, last) = split_last(&plain);
+    let (section, last) = split_last(&plain);
     KEYS.iter()
         .map(|key| {
             // Right name in the wrong section is the likeliest mistake, then a slip of the pen.
-            let (_, key_last) = split_last(key.path);
+            let (key_section, key_last) = split_last(key.path);
             let score = if key_last == last && !last.is_empty() {
                 0.95
+            } else if key_section == section {
+                // What they share must not make them look alike.
+                strsim::jaro_winkler(key_last, last)
             } else {
-                strsim::jaro_winkler(key.path, &plain)
+                strsim::jaro_winkler(key.path, &plain) * 0.95
             };
             (score, key.path)
         })

@@ -99,19 +99,40 @@ impl Tables {
         let mut totals = Totals {
             syscalls: read_hash("SYSCALLS", &self.syscalls, SyscallStats::merge)?,
             syscall_errors: read_hash("SYSCALL_ERRORS", &self.syscall_errors, add)?,
-            connect_errors: read_hash("CONNECT_ERRORS", &self.connect_errors, add)?,
+            connect_errors: self.connect_errors()?,
             ..Totals::default()
         };
         self.lanes.promote(&totals.syscalls);
         self.lanes.add_to(&mut totals.syscalls)?;
         for service in services.filter(|id| usize::from(*id) < MAX_SERVICES) {
-            let stats = read_slot("SOCKET_STATS", &self.socket_stats, service.into(), merge)?;
+            let stats = read_slot(
+                "SOCKET_STATS",
+                &self.socket_stats,
+                service.into(),
+                SocketStats::merge,
+            )?;
             if stats != SocketStats::default() {
                 totals.sockets.insert(service, stats);
             }
         }
         for (index, total) in (0..).zip(totals.losses.iter_mut()) {
             *total = read_slot("LOSSES", &self.losses, index, add)?;
+        }
+        Ok(totals)
+    }
+}
+
+impl Tables {
+    /// Failed attempts, summed over the programs that count them: no key has a witness.
+    fn connect_errors(&self) -> Result<HashMap<ConnectErrorKey, u64>, TableError> {
+        let mut totals = HashMap::new();
+        for (key, count) in read_hash("CONNECT_ERRORS", &self.connect_errors, add)? {
+            add(
+                totals
+                    .entry(ConnectErrorKey { witness: 0, ..key })
+                    .or_default(),
+                &count,
+            );
         }
         Ok(totals)
     }
@@ -149,26 +170,6 @@ pub(super) fn read_slot<V: Pod + Default>(
     let mut total = V::default();
     cpus.iter().for_each(|cpu| merge(&mut total, cpu));
     Ok(total)
-}
-
-/// Adds one CPU's socket counters to a total.
-fn merge(total: &mut SocketStats, cpu: &SocketStats) {
-    total.tcp_connect.merge(&cpu.tcp_connect);
-    total.tcp_lifetime.merge(&cpu.tcp_lifetime);
-    total.tcp_rtt.merge(&cpu.tcp_rtt);
-    total.unix_connect.merge(&cpu.unix_connect);
-    add(&mut total.tcp.sent_bytes, &cpu.tcp.sent_bytes);
-    add(&mut total.tcp.received_bytes, &cpu.tcp.received_bytes);
-    add(&mut total.unix.sent_bytes, &cpu.unix.sent_bytes);
-    add(&mut total.unix.received_bytes, &cpu.unix.received_bytes);
-    add(&mut total.tcp_accepts, &cpu.tcp_accepts);
-    add(&mut total.unix_accepts, &cpu.unix_accepts);
-    add(&mut total.tcp_opened, &cpu.tcp_opened);
-    add(&mut total.tcp_closed, &cpu.tcp_closed);
-    add(&mut total.tcp_adopted, &cpu.tcp_adopted);
-    add(&mut total.tcp_retransmits, &cpu.tcp_retransmits);
-    add(&mut total.tcp_resets_received, &cpu.tcp_resets_received);
-    add(&mut total.tcp_resets_sent, &cpu.tcp_resets_sent);
 }
 
 /// Takes the ring of process events out of the loaded object.

@@ -95,7 +95,7 @@ catalogue! {
 
     TCP_CONNECTIONS_OPEN: Gauge<1> = "hostprobe_tcp_connections_open" ["service"]
         None Tcp SOCKET_PROBE;
-        "Connections that are open now, of those that the probe knows. One that was open before the probe started becomes known at its first traffic."
+        "Connections that are open now, of those that the probe knows."
         => "hostprobe_tcp_connections_open"
 
     TCP_CONNECTIONS_OPENED: Counter<1> = "hostprobe_tcp_connections_opened_total" ["service"]

@@ -155,7 +155,7 @@ fn sockets(families: &mut Families, snapshot: &Snapshot, names: &ServiceNames<'_
         (key.service, key.transport, key.errno)
     }) {
         let labels = [names.get(key.service), &names::connect_errno(key.errno)];
-        let counter = if key.transport == Transport::Unix as u16 {
+        let counter = if key.transport == Transport::Unix as u8 {
             &metric::UNIX_CONNECT_ERRORS
         } else {
             &metric::TCP_CONNECT_ERRORS
@@ -175,18 +175,14 @@ fn tcp(families: &mut Families, service: &str, stats: &SocketStats) {
     }
     for (counter, count) in [
         (&metric::TCP_ACCEPTS, stats.tcp_accepts),
-        (&metric::TCP_CONNECTIONS_OPENED, stats.tcp_opened),
-        (&metric::TCP_CONNECTIONS_CLOSED, stats.tcp_closed),
-        (&metric::TCP_CONNECTIONS_ADOPTED, stats.tcp_adopted),
+        (&metric::TCP_CONNECTIONS_OPENED, stats.tcp_opened()),
+        (&metric::TCP_CONNECTIONS_CLOSED, stats.tcp_ended()),
+        (&metric::TCP_CONNECTIONS_ADOPTED, stats.tcp_adopted()),
         (&metric::TCP_RETRANSMITS, stats.tcp_retransmits),
     ] {
         families.counter(counter, label, count);
     }
-    families.gauge(
-        &metric::TCP_CONNECTIONS_OPEN,
-        label,
-        open_connections(stats),
-    );
+    families.gauge(&metric::TCP_CONNECTIONS_OPEN, label, stats.tcp_open());
     families.counter(
         &metric::TCP_RESETS,
         [service, "received"],
@@ -197,12 +193,6 @@ fn tcp(families: &mut Families, service: &str, stats: &SocketStats) {
         [service, "sent"],
         stats.tcp_resets_sent,
     );
-}
-
-/// Per-CPU counters are read one after the other, so a connection that closes in between may be
-/// seen closed and not yet opened.
-pub(crate) fn open_connections(stats: &SocketStats) -> u64 {
-    stats.tcp_opened.saturating_sub(stats.tcp_closed)
 }
 
 fn traffic(families: &mut Families, service: &str, transport: &str, traffic: &Traffic) {

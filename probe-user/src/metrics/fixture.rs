@@ -67,7 +67,8 @@ impl Fixture {
         ] {
             let key = ConnectErrorKey {
                 service: id,
-                transport: transport as u16,
+                transport: transport as u8,
+                witness: 0,
                 errno,
             };
             self.snapshot.connect_errors.insert(key, 4);
@@ -131,10 +132,12 @@ fn sockets() -> SocketStats {
             received_bytes: 2,
         },
         tcp_accepts: 7,
+        tcp_accepts_ended: 0,
         unix_accepts: 1,
-        tcp_opened: 9,
+        tcp_adopted_by_use: 1,
+        tcp_adopted_by_scan: 0,
         tcp_closed: 2,
-        tcp_adopted: 1,
+        tcp_destroyed: 0,
         tcp_retransmits: 3,
         tcp_resets_received: 1,
         tcp_resets_sent: 2,

@@ -109,6 +109,12 @@ pub enum Likelihood {
     Never,
 }
 
+/// Whether a program is worth a closer look when it is started: Postgres, and what is known to
+/// serve HTTP. Other servers are found once they listen.
+pub fn is_promising(program: &str) -> bool {
+    is_postgres(program) || known::contains(known::HTTP, program)
+}
+
 /// Judges a program by its name and its command line.
 pub fn likelihood(process: &Process) -> Likelihood {
     let program = process.program();

@@ -115,6 +115,13 @@ impl Brief {
     }
 }
 
+/// The executable of a process, `None` when it is gone or may not be looked at.
+pub fn executable(pid: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/exe"))
+        .ok()
+        .map(without_deleted)
+}
+
 /// The start time of a process, `None` when there is none of that number.
 pub fn start_time(pid: u32) -> Option<u64> {
     Brief::read(pid)

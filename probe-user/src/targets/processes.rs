@@ -38,7 +38,10 @@ pub struct Known {
     /// Ports of those sockets.
     pub ports: BTreeSet<u16>,
     denied: bool,
+    /// Was read in the last look.
     is_fresh: bool,
+    /// Is to be read in the next look, however old it is.
+    is_due: bool,
 }
 
 impl Known {
@@ -50,11 +53,13 @@ impl Known {
             ports: BTreeSet::new(),
             denied: false,
             is_fresh: false,
+            is_due: true,
         }
     }
 
     fn read(&mut self) {
         self.is_fresh = true;
+        self.is_due = false;
         match Process::read(&self.brief) {
             Ok(process) => (self.process, self.denied) = (Some(process), false),
             Err(Unreadable::Denied) => (self.process, self.denied) = (None, true),
@@ -80,7 +85,8 @@ impl Processes {
                 .filter(|known| known.brief.start_time == brief.start_time);
             let is_due = match &before {
                 Some(known) => {
-                    known.brief.comm != brief.comm
+                    known.is_due
+                        || known.brief.comm != brief.comm
                         || now.saturating_sub(brief.start_time) < young
                         || (u64::from(pid) + self.looks).is_multiple_of(STAGGER)
                 }
@@ -99,42 +105,44 @@ impl Processes {
 
     fn look_at_sockets(&mut self, wants_ports: impl Fn(&Process) -> bool) {
         let mut inhabitants: HashMap<u64, Vec<u32>> = HashMap::new();
-        for (pid, known) in &self.known {
-            if let Some(process) = &known.process {
-                inhabitants.entry(process.netns).or_default().push(*pid);
+        for (pid, known) in &mut self.known {
+            match &known.process {
+                Some(process) if wants_ports(process) => {
+                    inhabitants.entry(process.netns).or_default().push(*pid);
+                }
+                _ => {
+                    known.sockets.clear();
+                    known.ports.clear();
+                }
             }
         }
         let mut last = std::mem::take(&mut self.listening);
-        // Namespaces with a socket that was not there at the last look.
+        // Namespaces with a socket that was not there at the last look: its holder is unknown.
         let mut changed = HashSet::new();
         for (netns, pids) in inhabitants {
-            let tables = pids.iter().take(TRIES).map(|pid| listeners::read(*pid));
-            let listening = tables.max_by_key(HashMap::len).unwrap_or_default();
+            // The first may have ended meanwhile.
+            let mut tables = pids.iter().take(TRIES).map(|pid| listeners::read(*pid));
+            let listening = tables.find(|table| !table.is_empty()).unwrap_or_default();
             let before = last.remove(&netns).unwrap_or_default();
             if listening.keys().any(|inode| !before.contains_key(inode)) {
                 changed.insert(netns);
             }
-            self.listening.insert(netns, listening);
-        }
-        for known in self.known.values_mut() {
-            let Some(process) = &known.process else {
-                continue;
-            };
-            let Some(listening) = self.listening.get(&process.netns) else {
-                continue;
-            };
-            if !wants_ports(process) {
-                known.sockets.clear();
-            } else if known.is_fresh || changed.contains(&process.netns) {
-                known.sockets = listeners::held_by(process.pid, listening);
-            } else {
-                known.sockets.retain(|inode| listening.contains_key(inode));
+            for pid in pids {
+                let Some(known) = self.known.get_mut(&pid) else {
+                    continue;
+                };
+                if known.is_fresh || changed.contains(&netns) {
+                    known.sockets = listeners::held_by(pid, &listening);
+                } else {
+                    known.sockets.retain(|inode| listening.contains_key(inode));
+                }
+                let ports = known
+                    .sockets
+                    .iter()
+                    .filter_map(|inode| listening.get(inode));
+                known.ports = ports.copied().collect();
             }
-            let ports = known
-                .sockets
-                .iter()
-                .filter_map(|inode| listening.get(inode));
-            known.ports = ports.copied().collect();
+            self.listening.insert(netns, listening);
         }
     }
 
@@ -161,6 +169,7 @@ impl Processes {
         let mut known = Known::new(brief);
         if known.brief.is_program {
             known.read();
+            known.is_due = true;
         }
         self.known.insert(pid, known);
         self.known.get(&pid)

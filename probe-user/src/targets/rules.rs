@@ -70,7 +70,7 @@ impl Rule {
             && service
                 .exe
                 .as_ref()
-                .is_none_or(|exe| self.is_exe(exe, process))
+                .is_none_or(|exe| self.is_exe(exe, &process.exe))
             && matches_command(service.cmdline.as_ref(), process)
             && (service.user.is_none() || self.uid == Some(process.uid))
             && service
@@ -99,11 +99,20 @@ impl Rule {
         }
     }
 
-    fn is_exe(&self, exe: &str, process: &Process) -> bool {
+    /// Whether a process that runs this executable can match at all: what is cheap to know of
+    /// each exec on the host.
+    pub fn may_match(&self, executable: &Path) -> bool {
+        self.service
+            .exe
+            .as_ref()
+            .is_none_or(|exe| self.is_exe(exe, executable))
+    }
+
+    fn is_exe(&self, exe: &str, executable: &Path) -> bool {
         if exe.starts_with('/') {
-            process.exe == Path::new(exe) || self.resolved_exe.as_ref() == Some(&process.exe)
+            executable == Path::new(exe) || self.resolved_exe.as_deref() == Some(executable)
         } else {
-            process.program() == exe
+            executable.file_name().is_some_and(|name| name == exe)
         }
     }
 

@@ -97,6 +97,23 @@ pub struct Service {
     group: Option<String>,
 }
 
+/// A process that was discovered to be a service's root.
+#[derive(Debug, Clone, Copy)]
+pub struct Discovered<'a> {
+    /// Its process id.
+    pub pid: u32,
+    /// The service that it belongs to already.
+    pub current: Option<u16>,
+    /// What it would be called.
+    pub proposal: &'a Proposal,
+    /// What it is.
+    pub kind: Kind,
+    /// Ports that it listens on.
+    pub ports: &'a BTreeSet<u16>,
+    /// How it was found, in words.
+    pub found: &'a str,
+}
+
 /// All services by id.
 #[derive(Debug, Default)]
 pub struct Services {
@@ -123,15 +140,15 @@ impl Services {
 
     /// The service of a process that was discovered: one that it belongs to, one that it is the
     /// next life of, or a new one.
-    pub fn discovered(
-        &mut self,
-        proposal: &Proposal,
-        kind: Kind,
-        ports: &BTreeSet<u16>,
-        found: &str,
-        now: Instant,
-    ) -> Option<u16> {
-        let id = match self.continued(proposal, kind, ports) {
+    pub fn discovered(&mut self, discovered: &Discovered<'_>, now: Instant) -> Option<u16> {
+        let Discovered {
+            pid,
+            proposal,
+            kind,
+            ports,
+            ..
+        } = *discovered;
+        let id = match self.continued(discovered) {
             Some(id) => id,
             None => {
                 let name = self.free_name(&proposal.name, ports)?;
@@ -139,29 +156,40 @@ impl Services {
             }
         };
         let service = self.by_id.get_mut(&id)?;
+        service.kind = kind;
+        service.roots.insert(pid);
         service.ports.extend(ports);
         service.group.clone_from(&proposal.group);
-        service.found = found.to_owned();
+        discovered.found.clone_into(&mut service.found);
         service.vanished = None;
         Some(id)
     }
 
-    fn continued(&self, proposal: &Proposal, kind: Kind, ports: &BTreeSet<u16>) -> Option<u16> {
-        let alike: Vec<&Service> = self
-            .by_id
-            .values()
-            .filter(|service| service.base == proposal.name && service.kind == kind)
-            .collect();
-        let same_group = alike
-            .iter()
-            .find(|service| service.group.is_some() && service.group == proposal.group);
-        let mut vanished = alike.iter().filter(|service| service.vanished.is_some());
-        let same_port = vanished
-            .clone()
-            .find(|service| service.ports.is_empty() || !service.ports.is_disjoint(ports));
+    fn continued(&self, new: &Discovered<'_>) -> Option<u16> {
+        let is_alike = |service: &&Service| {
+            // A name that was configured until the last reload is free for what it meant.
+            let is_kind = service.kind == new.kind
+                || service.kind == Kind::Configured && service.vanished.is_some();
+            service.base == new.proposal.name && is_kind
+        };
+        let alike: Vec<&Service> = self.by_id.values().filter(is_alike).collect();
+        let group = &new.proposal.group;
+        let own = alike.iter().find(|service| Some(service.id) == new.current);
+        let same_group = alike.iter().find(|s| group.is_some() && s.group == *group);
+        // Restarted on the port that it had, or one of several that share a port; containers that
+        // use the same port each have their own.
+        let same_port = alike.iter().find(|service| {
+            let is_free = service.roots.is_empty() || group.is_none() && service.group.is_none();
+            is_free && !service.ports.is_disjoint(new.ports)
+        });
         // With one candidate only there is nothing to confuse it with: it moved to another port.
-        let only = vanished.next().filter(|_| alike.len() == 1);
-        same_group.or(same_port).or(only).map(|service| service.id)
+        let only = alike
+            .iter()
+            .find(|service| service.roots.is_empty() && alike.len() == 1);
+        own.or(same_group)
+            .or(same_port)
+            .or(only)
+            .map(|service| service.id)
     }
 
     /// The name, or with the port as a suffix when it is taken.
@@ -279,9 +307,30 @@ mod tests {
         }
     }
 
+    fn id(
+        services: &mut Services,
+        proposal: &Proposal,
+        kind: Kind,
+        port: u16,
+        now: Instant,
+    ) -> Option<u16> {
+        let ports = &BTreeSet::from([port]);
+        let (pid, current, found) = (77, None, "");
+        services.discovered(
+            &Discovered {
+                pid,
+                current,
+                proposal,
+                kind,
+                ports,
+                found,
+            },
+            now,
+        )
+    }
+
     fn discover(services: &mut Services, proposal: &Proposal, port: u16) -> Option<String> {
-        let ports = BTreeSet::from([port]);
-        let id = services.discovered(proposal, Kind::Http, &ports, "", Instant::now())?;
+        let id = id(services, proposal, Kind::Http, port, Instant::now())?;
         services.get(id).map(|service| service.name.clone())
     }
 
@@ -291,6 +340,7 @@ mod tests {
             .find(|service| service.name == name)
             .unwrap();
         service.vanished = Some(at);
+        service.roots.clear();
     }
 
     #[test]
@@ -308,9 +358,35 @@ mod tests {
             "app-8001"
         );
         assert_eq!(discover(&mut services, &alone("app"), 8000).unwrap(), "app");
+        // And several processes that share a port are one service.
         assert_eq!(
             discover(&mut services, &alone("app"), 8001).unwrap(),
-            "app-8001-2"
+            "app-8001"
+        );
+    }
+
+    #[test]
+    fn containers_on_the_same_port_stay_apart() {
+        let mut services = Services::default();
+        let container = |id: &str| Proposal {
+            name: "shop".into(),
+            group: Some(id.into()),
+        };
+        assert_eq!(
+            discover(&mut services, &container("a"), 80).unwrap(),
+            "shop"
+        );
+        assert_eq!(
+            discover(&mut services, &container("b"), 80).unwrap(),
+            "shop-80"
+        );
+        assert_eq!(
+            discover(&mut services, &container("c"), 80).unwrap(),
+            "shop-80-2"
+        );
+        assert_eq!(
+            discover(&mut services, &container("b"), 80).unwrap(),
+            "shop-80"
         );
     }
 
@@ -331,10 +407,7 @@ mod tests {
         };
         assert_eq!(discover(&mut services, &unit, 8000).unwrap(), "shop");
         assert_eq!(discover(&mut services, &unit, 8001).unwrap(), "shop");
-        let database = BTreeSet::from([5432]);
-        let id = services
-            .discovered(&unit, Kind::Postgres, &database, "", Instant::now())
-            .unwrap();
+        let id = id(&mut services, &unit, Kind::Postgres, 5432, Instant::now()).unwrap();
         assert_eq!(services.get(id).unwrap().name, "shop-5432");
     }
 
@@ -351,8 +424,10 @@ mod tests {
         assert_eq!(discover(&mut services, &alone("late"), 80), None);
         assert_eq!(services.refused(), 2);
         let later = now + ID_KEPT_FOR;
-        let id = services.discovered(&alone("late"), Kind::Http, &BTreeSet::new(), "", later);
-        assert_eq!(id, Some(3));
+        assert_eq!(
+            id(&mut services, &alone("late"), Kind::Http, 80, later),
+            Some(3)
+        );
         assert_eq!(services.take_recycled(), [3]);
         assert!(services.take_recycled().is_empty());
     }

@@ -8,7 +8,7 @@ use super::services::{Kind, Service};
 const NAMED: usize = 8;
 
 /// Says what is traced, or what is looked for when that is nothing.
-pub fn summary<'a>(
+pub(super) fn summary<'a>(
     services: impl Iterator<Item = &'a Service>,
     discovers: bool,
     interval: Duration,
@@ -80,7 +80,7 @@ mod tests {
     use std::time::Instant;
 
     use super::super::names::Proposal;
-    use super::super::services::Services;
+    use super::super::services::{Discovered, Services};
     use super::*;
 
     #[test]
@@ -97,9 +97,15 @@ mod tests {
                 group: None,
             };
             let ports = ports.into_iter().collect::<BTreeSet<u16>>();
-            let id = services
-                .discovered(&proposal, kind, &ports, "", now)
-                .unwrap();
+            let found = Discovered {
+                pid: 7,
+                current: None,
+                proposal: &proposal,
+                kind,
+                ports: &ports,
+                found: "",
+            };
+            let id = services.discovered(&found, now).unwrap();
             services.get_mut(id).unwrap().processes = processes;
         }
         services.configured("worker", "", now);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use probe_common::event::{ProcessEvent, ProcessEventKind};
 use probe_common::target::UNTRACED;
 
-use crate::config::Config;
+use crate::config::{Config, Discovery};
 
 use super::TraceTable;
 use super::discovery::{self, Likelihood, Scope};
@@ -19,14 +19,17 @@ use super::process::{self, Process};
 use super::processes::{Known, Processes};
 use super::programs;
 use super::rules::{Rule, Verdict};
-use super::services::{Kind, Service, Services};
+use super::services::{Discovered, Exit, Kind, Service, Services};
 
 /// Times that a scan looks for processes that were forked while it marked their parents.
 const MAX_PASSES: usize = 32;
-/// How often is scanned after a program started that will probably open its port soon.
+/// The first scan after the start of a program that will probably open its port soon; the next
+/// ones follow after twice the time each.
 const SOON: Duration = Duration::from_secs(1);
-/// For how long after that start.
+/// For how long such a program is waited for.
 const SOON_FOR: Duration = Duration::from_secs(10);
+/// Such programs that are waited for at once; a host that starts more is scanned no more often.
+const MAX_EXPECTED: usize = 64;
 
 /// Decides who is traced, and tells the kernel.
 #[derive(Debug)]
@@ -43,8 +46,10 @@ pub struct Tracker {
     /// Processes that are never traced: PID 1 and the probe.
     never: HashSet<u32>,
     own_hostname: Option<String>,
-    /// A program that was started lately may open its port until then.
-    expecting_until: Option<Instant>,
+    /// Processes that may open a port soon, with the time of their start.
+    expected: HashMap<u32, Instant>,
+    /// The section that [`Scope`] was made from.
+    discovery: Option<Discovery>,
 }
 
 /// A traced process.
@@ -80,7 +85,8 @@ impl Tracker {
             processes: Processes::default(),
             never: HashSet::from([1, std::process::id()]),
             own_hostname: process::own_hostname(),
-            expecting_until: None,
+            expected: HashMap::new(),
+            discovery: None,
         };
         tracker.configure(config);
         tracker
@@ -89,9 +95,8 @@ impl Tracker {
     fn configure(&mut self, config: &Config) {
         let now = Instant::now();
         self.interval = Duration::from_secs(config.discovery.interval_s.into());
-        self.scope = config
-            .discovery_enabled()
-            .then(|| Scope::new(&config.discovery));
+        self.discovery = config.discovery_enabled().then(|| config.discovery.clone());
+        self.scope = self.discovery.as_ref().map(Scope::new);
         self.rules = config.services.iter().map(Rule::new).collect();
         self.rule_ids = self
             .rules
@@ -119,6 +124,8 @@ impl Tracker {
             }
         }
         self.forget_vanished(table);
+        // Before names are given: a service whose processes ended is free for its next life.
+        self.take_stock();
         self.assign_all(table);
         self.adopt_newcomers(table);
         self.take_stock();
@@ -156,8 +163,8 @@ impl Tracker {
             let (parent, start_time) = (known.brief.parent, known.brief.start_time);
             let exe = known.process.as_ref().map(|process| process.exe.clone());
             let inherited = self.members.get(&parent).map(|member| member.service);
-            let claim = self.claim(pid, inherited, now);
             let marked = Some(table.get(pid)).filter(|service| self.is_live(*service));
+            let claim = self.claim(pid, inherited, marked, now);
             let service = claim
                 .as_ref()
                 .map(|claim| claim.service)
@@ -191,7 +198,13 @@ impl Tracker {
     }
 
     /// The service that a process is found to be by what it runs.
-    fn claim(&mut self, pid: u32, inherited: Option<u16>, now: Instant) -> Option<Claim> {
+    fn claim(
+        &mut self,
+        pid: u32,
+        inherited: Option<u16>,
+        current: Option<u16>,
+        now: Instant,
+    ) -> Option<Claim> {
         let known = self.processes.get(pid)?;
         let process = known.process.as_ref()?;
         let ports = || known.ports.iter().copied();
@@ -220,10 +233,15 @@ impl Tracker {
             });
         }
         let (kind, found) = self.discover(known, process, inherited)?;
-        let (proposal, ports) = (self.propose(process, kind), known.ports.clone());
-        let service = self
-            .services
-            .discovered(&proposal, kind, &ports, &found, now)?;
+        let discovered = Discovered {
+            pid,
+            current,
+            proposal: &self.propose(process, kind),
+            kind,
+            ports: &known.ports,
+            found: &found,
+        };
+        let service = self.services.discovered(&discovered, now)?;
         Some(Claim { service })
     }
 
@@ -392,13 +410,14 @@ impl Tracker {
             start_time: None,
             root: None,
         };
-        let former = self.members.insert(pid, member);
+        // A scan may have been quicker, and knows more.
+        let is_new = !self.members.contains_key(&pid);
+        if is_new {
+            self.members.insert(pid, member);
+        }
         if let Some(service) = self.services.get_mut(service) {
             service.starts += 1;
-            // The number of a member whose end was not heard of.
-            if former.is_none_or(|former| former.service != service.id) {
-                service.processes += 1;
-            }
+            service.processes += usize::from(is_new);
             service.vanished = None;
         }
     }
@@ -412,10 +431,7 @@ impl Tracker {
             service
         };
         if let Some(service) = self.services.get_mut(id) {
-            *service
-                .exits
-                .entry(super::services::Exit::from_status(status))
-                .or_default() += 1;
+            *service.exits.entry(Exit::from_status(status)).or_default() += 1;
         }
         if let Some(service) = member.and_then(|member| self.services.get_mut(member.service)) {
             service.processes = service.processes.saturating_sub(1);
@@ -430,7 +446,7 @@ impl Tracker {
     /// A traced process that runs another service's program moves there; an untraced one that runs
     /// a service's program is traced from now on.
     fn on_exec(&mut self, pid: u32, service: u16, table: &dyn TraceTable) {
-        if self.never.contains(&pid) {
+        if self.never.contains(&pid) || !self.is_worth_reading(pid) {
             return;
         }
         if let Some(member) = self.members.get_mut(&pid) {
@@ -446,7 +462,7 @@ impl Tracker {
         self.read_parent(pid);
         self.expect_port(pid);
         let current = Some(table.get(pid)).filter(|service| self.is_live(*service));
-        let Some(claim) = self.claim(pid, current, Instant::now()) else {
+        let Some(claim) = self.claim(pid, current, current, Instant::now()) else {
             return;
         };
         if current == Some(claim.service) {
@@ -480,6 +496,25 @@ impl Tracker {
         }
     }
 
+    /// Whether an exec can change anything: one link is read for each exec on the host, the rest
+    /// only for those that matter.
+    fn is_worth_reading(&self, pid: u32) -> bool {
+        if self.members.contains_key(&pid) {
+            return true;
+        }
+        let Some(exe) = process::executable(pid) else {
+            return false;
+        };
+        let program = exe
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or_default();
+        self.rules
+            .iter()
+            .any(|rule| rule.service.has_condition() && rule.may_match(&exe))
+            || self.scope.is_some() && discovery::is_promising(program)
+    }
+
     /// A parent that started after the last scan is not known yet.
     fn read_parent(&mut self, pid: u32) {
         let parent = self.processes.get(pid).map(|known| known.brief.parent);
@@ -504,8 +539,8 @@ impl Tracker {
         let by_name = self.scope.as_ref().is_some_and(|scope| {
             scope.contains(process) && discovery::likelihood(process) == Likelihood::Known
         });
-        if by_rule || by_name {
-            self.expecting_until = Some(Instant::now() + SOON_FOR);
+        if (by_rule || by_name) && self.expected.len() < MAX_EXPECTED {
+            self.expected.insert(pid, Instant::now());
         }
     }
 
@@ -520,7 +555,9 @@ impl Tracker {
                 Some((rule.service.name.clone(), ((*id)?, rule.service.clone())))
             })
             .collect();
+        let discovery = self.discovery.clone();
         self.configure(config);
+        let discovers_the_same = discovery.is_some() && discovery == self.discovery;
         // Membership that rests on a changed definition is found anew; where nothing changed,
         // children whose parent is gone could not be found again, so it stays.
         let unchanged: HashSet<u16> = self
@@ -534,7 +571,9 @@ impl Tracker {
             .map(|(id, _)| *id)
             .collect();
         for (pid, member) in std::mem::take(&mut self.members) {
-            if unchanged.contains(&member.service) {
+            let service = self.services.get(member.service);
+            let is_discovered = service.is_some_and(|service| service.kind != Kind::Configured);
+            if unchanged.contains(&member.service) || is_discovered && discovers_the_same {
                 self.members.insert(pid, member);
             } else {
                 // Tracing pauses for the milliseconds of the scan below.
@@ -562,12 +601,15 @@ impl Tracker {
         self.scope.is_some() || self.rules.iter().any(|rule| rule.service.has_condition())
     }
 
-    /// How long to wait before the next scan.
-    pub fn next_scan_in(&self) -> Duration {
-        match self.expecting_until {
-            Some(until) if Instant::now() < until => SOON.min(self.interval),
-            _ => self.interval,
-        }
+    /// How long to wait before the next scan; to be asked again after an exec.
+    pub fn next_scan_in(&mut self) -> Duration {
+        let members = &self.members;
+        self.expected.retain(|pid, started| {
+            let is_traced = members.contains_key(pid);
+            !is_traced && started.elapsed() < SOON_FOR && process::executable(*pid).is_some()
+        });
+        let youngest = self.expected.values().map(Instant::elapsed).min();
+        youngest.map_or(self.interval, |age| age.max(SOON).min(self.interval))
     }
 
     /// Processes that may not be read, for lack of rights.

@@ -27,7 +27,8 @@ function make(tag, attributes = {}, ...children) {
 // ---- numbers -------------------------------------------------------------------------------
 
 function short(value) {
-  if (value === 0) return "0";
+  // Counts are whole; a rate hardly ever is.
+  if (Number.isInteger(value) && value < 10) return String(value);
   if (value < 0.095) return "<0.1";
   if (value < 9.95) return value.toFixed(1);
   for (const [limit, unit] of [[1e9, "G"], [1e6, "M"], [1e4, "k"]]) {
@@ -350,8 +351,8 @@ function drawCost(now, then, seconds) {
   const cpu = own && oldOwn && seconds > 0
     ? ((100 * Math.max(0, own.cpu_seconds - oldOwn.cpu_seconds)) / seconds).toFixed(1) + " %" : "–";
   const heading = (text) => make("th", { scope: "col" }, text);
-  const daemon = own ? [make("tr", {}, make("th", { scope: "row" }, "daemon"),
-    make("td", { class: "muted" }, bytes(own.resident_memory_bytes) + " memory"), make("td", {}, cpu))] : [];
+  const daemon = own ? [make("tr", {}, make("th", { scope: "row" }, "daemon, " + bytes(own.resident_memory_bytes)),
+    make("td", {}, "–"), make("td", {}, cpu))] : [];
   replace($("cost"), make("table", {},
     make("thead", {}, make("tr", {}, heading("program"), heading("per run"), heading("of one CPU"))),
     make("tbody", {}, ...rows, ...daemon)));
