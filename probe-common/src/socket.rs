@@ -34,6 +34,8 @@ pub enum SocketState {
     Failed = 3,
     /// The failure was counted; later calls that return the same error are not attempts.
     Reported = 4,
+    /// It was established and has ended; the reset that ends it may be sent after that.
+    Closed = 5,
 }
 
 /// Bytes and calls in one direction and transport.

@@ -272,6 +272,8 @@ fn on_accept(call: &Call) {
                 state: SocketState::Open as u8,
                 ..EMPTY
             };
+            // Whatever was at this address before is over, if its end was missed.
+            let _ = SOCKETS.remove(sk as u64);
             insert(sk, &socket);
         }
         Ok(Kind::Unix) => {

@@ -103,7 +103,7 @@ fn ended(sk: *const u8) {
     }
     let service = socket.service;
     let opened_ns = socket.opened_ns;
-    let _ = SOCKETS.remove(sk as u64);
+    socket.state = SocketState::Closed as u8;
     if let Some(stats) = stats(service) {
         stats.tcp_closed = stats.tcp_closed.wrapping_add(1);
         if opened_ns != 0 {
@@ -123,7 +123,7 @@ fn tcp_destroy_sock(ctx: BtfTracePointContext) {
         return;
     };
     let _ = SOCKETS.remove(sk);
-    if socket.state == SocketState::Reported as u8 {
+    if socket.state == SocketState::Reported as u8 || socket.state == SocketState::Closed as u8 {
         return;
     }
     if socket.state == SocketState::Open as u8 {
@@ -155,7 +155,7 @@ fn tcp_retransmit_skb(ctx: BtfTracePointContext) {
 /// Counts resets that end an established connection; a refused attempt is an error of its own.
 #[btf_tracepoint(function = "tcp_receive_reset")]
 fn tcp_receive_reset(ctx: BtfTracePointContext) {
-    if let Some(service) = open_service_of(ctx.arg::<*const u8>(0)) {
+    if let Some(service) = established_service_of(ctx.arg::<*const u8>(0)) {
         if let Some(stats) = stats(service) {
             stats.tcp_resets_received = stats.tcp_resets_received.wrapping_add(1);
         }
@@ -165,7 +165,7 @@ fn tcp_receive_reset(ctx: BtfTracePointContext) {
 /// Counts resets sent on established connections.
 #[btf_tracepoint(function = "tcp_send_reset")]
 fn tcp_send_reset(ctx: BtfTracePointContext) {
-    if let Some(service) = open_service_of(ctx.arg::<*const u8>(0)) {
+    if let Some(service) = established_service_of(ctx.arg::<*const u8>(0)) {
         if let Some(stats) = stats(service) {
             stats.tcp_resets_sent = stats.tcp_resets_sent.wrapping_add(1);
         }
@@ -179,9 +179,12 @@ fn service_of(sk: *const u8) -> Option<u16> {
     unsafe { SOCKETS.get(sk as u64) }.map(|socket| socket.service)
 }
 
+/// Likewise, of a connection that is or was established.
 #[inline(always)]
-fn open_service_of(sk: *const u8) -> Option<u16> {
+fn established_service_of(sk: *const u8) -> Option<u16> {
     // SAFETY: as above.
     let socket = unsafe { SOCKETS.get(sk as u64) }?;
-    (socket.state == SocketState::Open as u8).then_some(socket.service)
+    let established =
+        socket.state == SocketState::Open as u8 || socket.state == SocketState::Closed as u8;
+    established.then_some(socket.service)
 }
