@@ -1,0 +1,4 @@
+//! Measuring what the probe costs.
+
+pub mod measurer;
+pub mod syscalls;

@@ -1,0 +1,204 @@
+//! A Postgres cluster of the test's own: own directory, own port, own socket directory.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail};
+use nix::{sys::signal::Signal, unistd::User};
+use tempfile::TempDir;
+
+use crate::{
+    probe::free_address,
+    process::{Process, run},
+    site::need,
+    waiting::{self, PATIENCE},
+};
+
+/// Where Debian's package postgresql-15 puts its programs.
+const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
+
+/// The files of a cluster that isn't running.
+#[derive(Debug)]
+pub struct Cluster {
+    directory: TempDir,
+    address: SocketAddr,
+}
+
+impl Cluster {
+    /// Makes the files, as the user `postgres`.
+    ///
+    /// # Errors
+    /// Postgres 15 is not installed.
+    pub fn create() -> Result<Self> {
+        let initdb = need(&format!("{PROGRAMS}/initdb"), "postgresql-15")?;
+        let directory = TempDir::with_prefix("hostprobe-postgres-")?;
+        let user = User::from_name("postgres")?
+            .context("there is no user postgres: install Debian's package postgresql-15")?;
+        nix::unistd::chown(directory.path(), Some(user.uid), Some(user.gid))?;
+        let cluster = Self {
+            directory,
+            address: free_address()?,
+        };
+        let mut command = as_postgres(&initdb);
+        command
+            .args(["--no-sync", "--auth=trust", "--username=postgres", "-D"])
+            .arg(cluster.data());
+        run("initdb", command)?;
+        let settings = format!(
+            "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = '{}'\n\
+             ssl = off\nfsync = off\nshared_buffers = 16MB\nmax_connections = 50\n",
+            cluster.address.port(),
+            cluster.directory.path().display()
+        );
+        std::fs::write(cluster.data().join("postgresql.auto.conf"), settings)?;
+        Ok(cluster)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.directory.path().join("data")
+    }
+
+    /// The command that becomes the postmaster.
+    ///
+    /// # Errors
+    /// Postgres 15 is not installed.
+    pub fn command(&self) -> Result<Command> {
+        let mut command = as_postgres(&need(&format!("{PROGRAMS}/postgres"), "postgresql-15")?);
+        command.arg("-D").arg(self.data());
+        command.current_dir(self.directory.path());
+        Ok(command)
+    }
+
+    /// Starts the cluster and waits until it takes connections.
+    ///
+    /// # Errors
+    /// It does not start; the message has its log.
+    pub fn start(self) -> Result<Postgres> {
+        let process = Process::spawn("postgres", self.command()?)?;
+        let mut postgres = Postgres {
+            process,
+            cluster: self,
+        };
+        postgres.wait_ready()?;
+        Ok(postgres)
+    }
+
+    /// Takes over a process that [`Self::command`] was run as.
+    pub fn running_as(self, process: Process) -> Postgres {
+        Postgres {
+            process,
+            cluster: self,
+        }
+    }
+}
+
+/// A cluster that runs, until its owner is gone.
+#[derive(Debug)]
+pub struct Postgres {
+    // Dropped before the directory that it works in.
+    process: Process,
+    cluster: Cluster,
+}
+
+impl Postgres {
+    /// Waits until it takes connections.
+    ///
+    /// # Errors
+    /// It ended or never gets ready; the message has its log.
+    pub fn wait_ready(&mut self) -> Result<()> {
+        let program = need(&format!("{PROGRAMS}/pg_isready"), "postgresql-client-15")?;
+        waiting::until("Postgres takes connections", PATIENCE, || {
+            if let Some(status) = self.process.ended()? {
+                bail!("postgres ended with {status}:\n{}", self.process.output()?);
+            }
+            let mut command = Command::new(&program);
+            command.args(self.over_unix());
+            let mut check = Process::spawn("pg_isready", command)?;
+            Ok(check.wait_ended(PATIENCE)?.success().then_some(()))
+        })
+    }
+
+    /// Process id of the postmaster.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Arguments of every client program, for a TCP connection.
+    pub fn over_tcp(&self) -> Vec<String> {
+        self.arguments(&self.cluster.address.ip().to_string())
+    }
+
+    /// Arguments of every client program, for a connection through the unix socket.
+    pub fn over_unix(&self) -> Vec<String> {
+        self.arguments(&self.cluster.directory.path().display().to_string())
+    }
+
+    fn arguments(&self, host: &str) -> Vec<String> {
+        let port = self.cluster.address.port().to_string();
+        ["-h", host, "-p", &port, "-U", "postgres"]
+            .map(str::to_owned)
+            .to_vec()
+    }
+
+    /// Fills pgbench's tables.
+    ///
+    /// # Errors
+    /// pgbench failed.
+    pub fn fill(&self) -> Result<()> {
+        let mut command = pgbench()?;
+        command
+            .args(["-i", "-q", "-s", "1"])
+            .args(self.over_unix())
+            .arg("postgres");
+        run("pgbench -i", command)?;
+        Ok(())
+    }
+
+    /// A pgbench command that has no arguments but how to connect.
+    ///
+    /// # Errors
+    /// It is not installed.
+    pub fn pgbench(&self, connection: &[String]) -> Result<Command> {
+        let mut command = pgbench()?;
+        command.args(connection).arg("postgres");
+        Ok(command)
+    }
+
+    /// Ends the cluster; sessions are cut off.
+    ///
+    /// # Errors
+    /// It did not end well.
+    pub fn stop(mut self) -> Result<()> {
+        self.process.signal(Signal::SIGINT)?;
+        self.process.wait_success()?;
+        Ok(())
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        // A killed postmaster would leave its children behind for a moment; ask first.
+        if matches!(self.process.ended(), Ok(None)) {
+            let _ = self.process.signal(Signal::SIGCONT);
+            let _ = self.process.signal(Signal::SIGQUIT);
+            let _ = self.process.wait_ended(PATIENCE);
+        }
+    }
+}
+
+fn pgbench() -> Result<Command> {
+    let program = need(&format!("{PROGRAMS}/pgbench"), "postgresql-15")?;
+    Ok(Command::new(program))
+}
+
+fn as_postgres(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=postgres", "--regid=postgres", "--clear-groups"])
+        .arg(program)
+        .env("LC_ALL", "C");
+    command
+}
