@@ -64,6 +64,10 @@ impl Default for Histogram {
 /// Written as a binary search over comparisons: BPF has no count-leading-zeros instruction before
 /// its version 4, and the emulation costs twice as much.
 #[inline(always)]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "what is left is 0 or 1; `usize::try_from` is not const"
+)]
 pub const fn bucket_of(ns: u64) -> usize {
     if ns == 0 {
         return 0;

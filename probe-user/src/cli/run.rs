@@ -102,10 +102,7 @@ async fn serve(
     // The socket is bound but not accepting yet: who asks meanwhile waits, and gets numbers.
     daemon.scan().await;
     announce(address, &daemon.summary());
-    tokio::spawn(Arc::clone(&daemon).scan_periodically(
-        Duration::from_secs(config.discovery.interval_s.into()),
-        stop.clone(),
-    ));
+    tokio::spawn(Arc::clone(&daemon).scan_periodically(stop.clone()));
     tokio::spawn(reload_on_hangup(
         config,
         sources,

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 mod check;
 mod keys;
 mod load;
+mod paths;
 mod values;
 
 pub use load::{ConfigError, DEFAULT_FILE, Origin, Problem, Setting, Sources};

@@ -8,12 +8,12 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Instant, SystemTime},
 };
 
 use aya::maps::{MapData, RingBuf};
 use probe_common::{event::ProcessEvent, target::UNTRACED};
-use tokio::io::unix::AsyncFd;
+use tokio::{io::unix::AsyncFd, sync::Notify};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
@@ -35,6 +35,8 @@ pub struct Daemon {
     traced: Arc<TgidTable>,
     tracker: Mutex<Tracker>,
     scanned: AtomicBool,
+    /// Events may bring the next scan forward.
+    scan_sooner: Notify,
     started: Instant,
     started_at: SystemTime,
     release: String,
@@ -48,6 +50,7 @@ impl Daemon {
             kernel,
             tracker: Mutex::new(tracker),
             scanned: AtomicBool::new(false),
+            scan_sooner: Notify::new(),
             started: Instant::now(),
             started_at: SystemTime::now(),
             release: environment::kernel_release(),
@@ -88,7 +91,16 @@ impl Daemon {
                 table: &daemon.traced,
                 marked: AtomicBool::new(false),
             };
-            change(&mut daemon.tracker(), &table);
+            let recycled = {
+                let mut tracker = daemon.tracker();
+                change(&mut tracker, &table);
+                tracker.take_recycled_ids()
+            };
+            if !recycled.is_empty()
+                && let Err(error) = daemon.kernel.forget(&recycled)
+            {
+                error!("a new service begins with the counts of an old one: {error}");
+            }
             if table.marked.into_inner() {
                 daemon.kernel.seed_sockets();
             }
@@ -99,10 +111,18 @@ impl Daemon {
     }
 
     /// Scans again and again, because a process may begin to listen, or be missed by its event.
-    pub async fn scan_periodically(self: Arc<Self>, every: Duration, stop: CancellationToken) {
+    /// The tracker says when: soon after a server's program started, else at its interval.
+    pub async fn scan_periodically(self: Arc<Self>, stop: CancellationToken) {
+        let mut last = tokio::time::Instant::now();
         loop {
+            // Counted from the last scan: a host that forks all the time must not put it off.
+            let next = last + self.tracker().next_scan_in();
             tokio::select! {
-                () = tokio::time::sleep(every) => self.scan().await,
+                () = tokio::time::sleep_until(next) => {
+                    self.scan().await;
+                    last = tokio::time::Instant::now();
+                }
+                () = self.scan_sooner.notified() => {}
                 () = stop.cancelled() => return,
             }
         }
@@ -150,6 +170,7 @@ impl Daemon {
             }
         })
         .await;
+        self.scan_sooner.notify_one();
     }
 }
 
@@ -221,7 +242,7 @@ impl Source for Daemon {
             build: Build {
                 version: env!("CARGO_PKG_VERSION").into(),
                 object_build_id: object_build_id().into(),
-                rustc: String::new(),
+                rustc: env!("HOSTPROBE_RUSTC").into(),
             },
             kernel: self.release.clone(),
             started_at: self.started_at,

@@ -2,7 +2,7 @@
 
 use std::{
     io::Read,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use aya::{
@@ -42,7 +42,7 @@ pub enum StartError {
 pub struct KernelProbe {
     // Detaches the programs when dropped; locked for running the seeding iterator.
     ebpf: Mutex<Ebpf>,
-    tables: Tables,
+    tables: Mutex<Tables>,
     traced: Arc<TgidTable>,
     probes: Vec<ProbeStatus>,
     programs: Vec<MeasuredProgram>,
@@ -83,7 +83,7 @@ impl KernelProbe {
         Ok(Started {
             probe: Self {
                 ebpf: Mutex::new(loaded.ebpf),
-                tables,
+                tables: Mutex::new(tables),
                 traced,
                 probes: loaded.probes,
                 programs: loaded.programs,
@@ -141,7 +141,7 @@ impl KernelProbe {
     /// # Errors
     /// The kernel refuses to read a table.
     pub fn snapshot(&self, services: impl Iterator<Item = u16>) -> Result<Snapshot, TableError> {
-        let totals = self.tables.read(services)?;
+        let totals = self.tables().read(services)?;
         Ok(Snapshot {
             syscalls: totals.syscalls,
             syscall_errors: totals.syscall_errors,
@@ -151,6 +151,18 @@ impl KernelProbe {
             programs: self.runtimes(),
             probes: self.probes.clone(),
         })
+    }
+
+    /// Forgets everything about services whose ids are about to be given to others.
+    ///
+    /// # Errors
+    /// The kernel refuses to change a table.
+    pub fn forget(&self, services: &[u16]) -> Result<(), TableError> {
+        self.tables().forget(services)
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn runtimes(&self) -> Vec<ProgramRuntime> {

@@ -4,7 +4,7 @@ use std::{collections::HashMap, io};
 
 use aya::{
     Ebpf, Pod,
-    maps::{Map, MapData, MapError, PerCpuArray, PerCpuHashMap, RingBuf},
+    maps::{Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf},
 };
 use probe_common::{
     loss::Loss,
@@ -123,6 +123,25 @@ impl Tables {
 }
 
 impl Tables {
+    /// Forgets everything about services whose ids are about to be given to others.
+    ///
+    /// # Errors
+    /// The kernel refuses to change a table.
+    pub fn forget(&mut self, services: &[u16]) -> Result<(), TableError> {
+        self.lanes.forget(services)?;
+        remove_if("SYSCALLS", &mut self.syscalls, |key| services.contains(&key.service))?;
+        remove_if("SYSCALL_ERRORS", &mut self.syscall_errors, |key| {
+            services.contains(&key.service)
+        })?;
+        remove_if("CONNECT_ERRORS", &mut self.connect_errors, |key| {
+            services.contains(&key.service)
+        })?;
+        for service in services {
+            clear_slot("SOCKET_STATS", &mut self.socket_stats, (*service).into())?;
+        }
+        Ok(())
+    }
+
     /// Failed attempts, summed over the programs that count them: no key has a witness.
     fn connect_errors(&self) -> Result<HashMap<ConnectErrorKey, u64>, TableError> {
         let mut totals = HashMap::new();
@@ -170,6 +189,33 @@ pub(super) fn read_slot<V: Pod + Default>(
     let mut total = V::default();
     cpus.iter().for_each(|cpu| merge(&mut total, cpu));
     Ok(total)
+}
+
+fn remove_if<K: Pod, V: Pod>(
+    table: &'static str,
+    map: &mut PerCpuHashMap<MapData, K, V>,
+    unwanted: impl Fn(&K) -> bool,
+) -> Result<(), TableError> {
+    let failed = |source| TableError::Read { table, source };
+    let keys: Result<Vec<K>, MapError> = map.keys().collect();
+    for key in keys.map_err(failed)?.into_iter().filter(unwanted) {
+        map.remove(&key).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Sets one element to zero on all CPUs.
+pub(super) fn clear_slot<V: Pod + Default>(
+    table: &'static str,
+    map: &mut PerCpuArray<MapData, V>,
+    index: u32,
+) -> Result<(), TableError> {
+    let failed = |source| TableError::Read { table, source };
+    let cpus = map.get(&index, 0).map_err(failed)?.len();
+    let zeroes = PerCpuValues::try_from(vec![V::default(); cpus]).map_err(|source| {
+        TableError::Map { table, source }
+    })?;
+    map.set(index, zeroes, 0).map_err(failed)
 }
 
 /// Takes the ring of process events out of the loaded object.

@@ -7,30 +7,22 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use probe_common::event::{ProcessEvent, ProcessEventKind};
 use probe_common::target::UNTRACED;
 
 use crate::config::{Config, Discovery};
 
 use super::TraceTable;
-use super::discovery::{self, Likelihood, Scope};
-use super::names::{self, Proposal};
+use super::discovery::Scope;
 use super::process::{self, Process};
 use super::processes::{Known, Processes};
-use super::programs;
-use super::rules::{Rule, Verdict};
-use super::services::{Discovered, Exit, Kind, Service, Services};
+use super::rules::Rule;
+use super::services::{Kind, Service, Services};
+
+mod claims;
+mod events;
 
 /// Times that a scan looks for processes that were forked while it marked their parents.
 const MAX_PASSES: usize = 32;
-/// The first scan after the start of a program that will probably open its port soon; the next
-/// ones follow after twice the time each.
-const SOON: Duration = Duration::from_secs(1);
-/// For how long such a program is waited for.
-const SOON_FOR: Duration = Duration::from_secs(10);
-/// Such programs that are waited for at once; a host that starts more is scanned no more often.
-const MAX_EXPECTED: usize = 64;
-
 /// Decides who is traced, and tells the kernel.
 #[derive(Debug)]
 pub struct Tracker {
@@ -65,11 +57,6 @@ struct Member {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Root {
     exe: std::path::PathBuf,
-}
-
-/// What a process is by itself, without regard to its parents.
-struct Claim {
-    service: u16,
 }
 
 impl Tracker {
@@ -116,7 +103,7 @@ impl Tracker {
         }
         let (rules, scope) = (&self.rules, &self.scope);
         self.processes.look(&self.never, |process| {
-            may_need_ports(rules, scope.as_ref(), process)
+            claims::may_need_ports(rules, scope.as_ref(), process)
         });
         for pid in &self.never {
             if table.get(*pid) != UNTRACED {
@@ -133,22 +120,29 @@ impl Tracker {
 
     /// Removes members that ended without an event, or whose number is another process's now.
     fn forget_vanished(&mut self, table: &dyn TraceTable) {
-        let processes = &self.processes;
-        self.members.retain(|pid, member| {
-            let Some(known) = processes.get(*pid) else {
-                // A child that was forked after the look is not among them, but it exists.
-                let lives = member.start_time.is_none() && process::start_time(*pid).is_some();
-                if !lives && table.get(*pid) == member.service {
-                    table.set(*pid, UNTRACED);
-                }
-                return lives;
+        let mut vanished = Vec::new();
+        for (pid, member) in &self.members {
+            let is_same = match (self.processes.get(*pid), member.start_time) {
+                (Some(known), Some(start_time)) => known.brief.start_time == start_time,
+                (Some(_), None) => true,
+                // A child that was forked after the look is not in it, but exists.
+                (None, _) => member.start_time.is_none() && process::start_time(*pid).is_some(),
             };
-            // The kernel clears its mark when a process ends: a mark on another process of the
-            // same number is a new one, and stays.
-            member
-                .start_time
-                .is_none_or(|start_time| start_time == known.brief.start_time)
-        });
+            if !is_same {
+                vanished.push((*pid, member.service));
+            }
+        }
+        for (pid, service) in vanished {
+            self.members.remove(&pid);
+            // The kernel clears its mark when a process ends, so one on a later process of the
+            // same number is a child's. It is taken for left over when its parent isn't traced:
+            // without the probe for process life nobody clears it.
+            let parent = self.processes.get(pid).map(|known| known.brief.parent);
+            let is_childs = parent.is_some_and(|parent| self.members.contains_key(&parent));
+            if !is_childs && table.get(pid) == service {
+                table.set(pid, UNTRACED);
+            }
+        }
     }
 
     fn assign_all(&mut self, table: &dyn TraceTable) {
@@ -165,11 +159,7 @@ impl Tracker {
             let inherited = self.members.get(&parent).map(|member| member.service);
             let marked = Some(table.get(pid)).filter(|service| self.is_live(*service));
             let claim = self.claim(pid, inherited, marked, now);
-            let service = claim
-                .as_ref()
-                .map(|claim| claim.service)
-                .or(inherited)
-                .or(marked);
+            let service = claim.or(inherited).or(marked);
             match service {
                 Some(service) => {
                     let is_root = claim.is_some() && inherited != Some(service);
@@ -195,115 +185,6 @@ impl Tracker {
             Kind::Configured => self.rule_ids.contains(&Some(service)),
             Kind::Http | Kind::Postgres => self.scope.is_some(),
         }
-    }
-
-    /// The service that a process is found to be by what it runs.
-    fn claim(
-        &mut self,
-        pid: u32,
-        inherited: Option<u16>,
-        current: Option<u16>,
-        now: Instant,
-    ) -> Option<Claim> {
-        let known = self.processes.get(pid)?;
-        let process = known.process.as_ref()?;
-        let ports = || known.ports.iter().copied();
-        let rule = self
-            .rules
-            .iter()
-            .position(|rule| rule.matches(process, ports()));
-        if let Some(rule) = rule {
-            let service = self.rule_ids.get(rule).copied().flatten()?;
-            return Some(Claim { service });
-        }
-        if !self.scope.as_ref()?.contains(process) {
-            return None;
-        }
-        // Found before, and still the same program: it keeps its service whatever its siblings
-        // and its ports do.
-        if let Some(member) = self.members.get(&pid)
-            && member
-                .root
-                .as_ref()
-                .is_some_and(|root| root.exe == process.exe)
-            && self.is_live(member.service)
-        {
-            return Some(Claim {
-                service: member.service,
-            });
-        }
-        let (kind, found) = self.discover(known, process, inherited)?;
-        let discovered = Discovered {
-            pid,
-            current,
-            proposal: &self.propose(process, kind),
-            kind,
-            ports: &known.ports,
-            found: &found,
-        };
-        let service = self.services.discovered(&discovered, now)?;
-        Some(Claim { service })
-    }
-
-    fn discover(
-        &self,
-        known: &Known,
-        process: &Process,
-        inherited: Option<u16>,
-    ) -> Option<(Kind, String)> {
-        let parent = self.processes.parent(process.pid);
-        let parent_program = parent
-            .and_then(|parent| parent.process.as_ref())
-            .map(Process::program);
-        let of_configured = inherited
-            .and_then(|service| self.services.get(service))
-            .is_some_and(|service| service.kind == Kind::Configured);
-        // Children follow: what an operator configured is not taken apart.
-        if of_configured {
-            return None;
-        }
-        if discovery::is_postmaster(process, parent_program) {
-            return Some((Kind::Postgres, "discovered: a Postgres server".to_owned()));
-        }
-        let found = discovery::http_server(process, &known.ports)?;
-        let independent = match inherited {
-            Some(_) => self.is_independent(known, process),
-            None => true,
-        };
-        independent.then_some((Kind::Http, found))
-    }
-
-    /// Whether a server below another service's root is one of its own: it runs another program
-    /// and has sockets of its own, unlike the workers of nginx or gunicorn. So a server that was
-    /// started in an editor's terminal is not counted as the editor.
-    fn is_independent(&self, known: &Known, process: &Process) -> bool {
-        let own_name = programs::name(process);
-        let mut pid = process.pid;
-        // Bounded, because process ids that are reused during a scan can form a ring.
-        for _ in 0..64 {
-            let Some(ancestor) = self.processes.parent(pid) else {
-                return true;
-            };
-            pid = ancestor.brief.pid;
-            let is_root = self
-                .members
-                .get(&pid)
-                .is_some_and(|member| member.root.is_some());
-            if let (true, Some(root)) = (is_root, &ancestor.process) {
-                return programs::name(root) != own_name
-                    && known.sockets.is_disjoint(&ancestor.sockets);
-            }
-        }
-        false
-    }
-
-    fn propose(&self, process: &Process, kind: Kind) -> Proposal {
-        names::propose(
-            process,
-            kind == Kind::Postgres,
-            || process::hostname_inside(process.pid),
-            self.own_hostname.as_deref(),
-        )
     }
 
     /// Marks a process, and makes sure that it was the right one: its number may have been given
@@ -388,162 +269,6 @@ impl Tracker {
         }
     }
 
-    /// Takes note of a fork, an exec or an exit.
-    pub fn on_event(&mut self, event: &ProcessEvent, table: &dyn TraceTable) {
-        let pid = event.tgid;
-        let service = u16::try_from(event.service).unwrap_or(UNTRACED);
-        if event.kind == ProcessEventKind::Fork as u32 {
-            self.on_fork(pid, service);
-        } else if event.kind == ProcessEventKind::Exec as u32 {
-            self.on_exec(pid, service, table);
-        } else if event.kind == ProcessEventKind::Exit as u32 {
-            self.on_exit(pid, service, event.status);
-        }
-    }
-
-    fn on_fork(&mut self, pid: u32, service: u16) {
-        if !self.is_live(service) || self.never.contains(&pid) {
-            return;
-        }
-        let member = Member {
-            service,
-            start_time: None,
-            root: None,
-        };
-        // A scan may have been quicker, and knows more.
-        let is_new = !self.members.contains_key(&pid);
-        if is_new {
-            self.members.insert(pid, member);
-        }
-        if let Some(service) = self.services.get_mut(service) {
-            service.starts += 1;
-            service.processes += usize::from(is_new);
-            service.vanished = None;
-        }
-    }
-
-    fn on_exit(&mut self, pid: u32, service: u16, status: u32) {
-        self.processes.forget(pid);
-        let member = self.members.remove(&pid);
-        let id = if service == UNTRACED {
-            member.as_ref().map_or(UNTRACED, |member| member.service)
-        } else {
-            service
-        };
-        if let Some(service) = self.services.get_mut(id) {
-            *service.exits.entry(Exit::from_status(status)).or_default() += 1;
-        }
-        if let Some(service) = member.and_then(|member| self.services.get_mut(member.service)) {
-            service.processes = service.processes.saturating_sub(1);
-            service.roots.remove(&pid);
-            let is_configured = self.rule_ids.contains(&Some(service.id));
-            if service.processes == 0 && !is_configured {
-                service.vanished = Some(Instant::now());
-            }
-        }
-    }
-
-    /// A traced process that runs another service's program moves there; an untraced one that runs
-    /// a service's program is traced from now on.
-    fn on_exec(&mut self, pid: u32, service: u16, table: &dyn TraceTable) {
-        if self.never.contains(&pid) || !self.is_worth_reading(pid) {
-            return;
-        }
-        if let Some(member) = self.members.get_mut(&pid) {
-            member.root = None;
-        }
-        let Some(start_time) = self
-            .processes
-            .reread(pid)
-            .map(|known| known.brief.start_time)
-        else {
-            return;
-        };
-        self.read_parent(pid);
-        self.expect_port(pid);
-        let current = Some(table.get(pid)).filter(|service| self.is_live(*service));
-        let Some(claim) = self.claim(pid, current, current, Instant::now()) else {
-            return;
-        };
-        if current == Some(claim.service) {
-            return;
-        }
-        let exe = self
-            .processes
-            .get(pid)
-            .and_then(|known| known.process.as_ref());
-        let root = exe.map(|process| Root {
-            exe: process.exe.clone(),
-        });
-        let former = self.members.get(&pid).map(|member| member.service);
-        if !self.mark(pid, start_time, claim.service, root, table) {
-            return;
-        }
-        tracing::debug!(
-            pid,
-            from = service,
-            to = claim.service,
-            "process moves by its exec"
-        );
-        if let Some(former) = former.and_then(|former| self.services.get_mut(former)) {
-            former.processes = former.processes.saturating_sub(1);
-            former.roots.remove(&pid);
-        }
-        if let Some(service) = self.services.get_mut(claim.service) {
-            service.starts += 1;
-            service.processes += 1;
-            service.roots.insert(pid);
-        }
-    }
-
-    /// Whether an exec can change anything: one link is read for each exec on the host, the rest
-    /// only for those that matter.
-    fn is_worth_reading(&self, pid: u32) -> bool {
-        if self.members.contains_key(&pid) {
-            return true;
-        }
-        let Some(exe) = process::executable(pid) else {
-            return false;
-        };
-        let program = exe
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
-        self.rules
-            .iter()
-            .any(|rule| rule.service.has_condition() && rule.may_match(&exe))
-            || self.scope.is_some() && discovery::is_promising(program)
-    }
-
-    /// A parent that started after the last scan is not known yet.
-    fn read_parent(&mut self, pid: u32) {
-        let parent = self.processes.get(pid).map(|known| known.brief.parent);
-        if let Some(parent) = parent.filter(|parent| self.processes.get(*parent).is_none()) {
-            self.processes.reread(parent);
-        }
-    }
-
-    /// Servers open their ports some time after they were started: look again soon.
-    fn expect_port(&mut self, pid: u32) {
-        let Some(process) = self
-            .processes
-            .get(pid)
-            .and_then(|known| known.process.as_ref())
-        else {
-            return;
-        };
-        let by_rule = self
-            .rules
-            .iter()
-            .any(|rule| rule.verdict(process) == Verdict::IfListening);
-        let by_name = self.scope.as_ref().is_some_and(|scope| {
-            scope.contains(process) && discovery::likelihood(process) == Likelihood::Known
-        });
-        if (by_rule || by_name) && self.expected.len() < MAX_EXPECTED {
-            self.expected.insert(pid, Instant::now());
-        }
-    }
-
     /// Takes over a changed configuration. Services that are not in it any more stop being traced;
     /// a name that stays keeps its id, so that its series go on.
     pub fn reload(&mut self, config: &Config, table: &dyn TraceTable) {
@@ -601,17 +326,6 @@ impl Tracker {
         self.scope.is_some() || self.rules.iter().any(|rule| rule.service.has_condition())
     }
 
-    /// How long to wait before the next scan; to be asked again after an exec.
-    pub fn next_scan_in(&mut self) -> Duration {
-        let members = &self.members;
-        self.expected.retain(|pid, started| {
-            let is_traced = members.contains_key(pid);
-            !is_traced && started.elapsed() < SOON_FOR && process::executable(*pid).is_some()
-        });
-        let youngest = self.expected.values().map(Instant::elapsed).min();
-        youngest.map_or(self.interval, |age| age.max(SOON).min(self.interval))
-    }
-
     /// Processes that may not be read, for lack of rights.
     pub fn unreadable(&self) -> usize {
         self.processes.unreadable()
@@ -633,19 +347,6 @@ impl Tracker {
             self.unreadable(),
         )
     }
-}
-
-/// Whether it matters on which ports a process listens. Also for services that don't ask: it is
-/// shown.
-fn may_need_ports(rules: &[Rule], scope: Option<&Scope>, process: &Process) -> bool {
-    rules
-        .iter()
-        .any(|rule| rule.verdict(process) != Verdict::No)
-        || scope.is_some_and(|scope| {
-            scope.contains(process)
-                && (discovery::likelihood(process) != Likelihood::Never
-                    || discovery::is_postmaster(process, None))
-        })
 }
 
 #[cfg(test)]

@@ -2,12 +2,18 @@
 //! interpreter that nobody else runs, so that no other process of the machine is ever taken.
 
 use std::io::{BufRead, BufReader};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use probe_common::event::{ProcessEvent, ProcessEventKind};
+
+use super::events::SOON;
 use super::*;
+use crate::targets::Exit;
 
 /// The kernel's table, without a kernel.
 #[derive(Default)]
@@ -52,6 +58,7 @@ impl Running {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
+            .process_group(0)
             .spawn()
             .unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
@@ -80,7 +87,9 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        // The whole group: a shell that is killed alone leaves its children behind.
+        let group = Pid::from_raw(self.child.id().try_into().unwrap());
+        let _ = killpg(group, Signal::SIGKILL);
         let _ = self.child.wait();
     }
 }
@@ -151,10 +160,11 @@ fn event(kind: ProcessEventKind, pid: u32, service: u16, status: u32) -> Process
     }
 }
 
-/// A shell that says the number of a child of it, and waits.
+/// A shell that says the number of a child of it, and waits. The child ends with the test even
+/// when the shell is killed: it reads from the pipe that the test holds.
 fn family() -> (Running, u32) {
-    let mut shell =
-        Running::start(Command::new("sh").args(["-c", "sleep 600 & echo $!; read x; kill $!"]));
+    let script = "exec 3<&0; cat <&3 >/dev/null & echo $!; wait";
+    let mut shell = Running::start(Command::new("sh").args(["-c", script]));
     let child = shell.line().parse().unwrap();
     (shell, child)
 }
@@ -187,20 +197,17 @@ fn a_configured_process_and_its_children_are_traced_and_nobody_else() {
 
 #[test]
 fn a_process_that_ended_is_not_traced_any_more_even_without_an_event() {
-    let (shell, child) = family();
+    let (mut shell, child) = family();
     let table = Memory::default();
     let text = format!("[[service]]\nname='shop'\npids=[{}]", shell.pid());
     let mut tracker = Tracker::new(&config(&text));
     tracker.scan(&table);
+    let keeps_child = shell.child.stdin.take();
     drop(shell);
     tracker.scan(&table);
     // The child lost its parent, not its service.
     assert_eq!(table.traced(), BTreeSet::from([child]));
-    nix::sys::signal::kill(
-        nix::unistd::Pid::from_raw(child.try_into().unwrap()),
-        nix::sys::signal::Signal::SIGKILL,
-    )
-    .unwrap();
+    drop(keeps_child);
 }
 
 #[test]
@@ -422,4 +429,25 @@ fn a_mark_left_by_the_kernel_on_a_child_that_was_not_seen_is_kept() {
         0,
         "a mark for a service that doesn't exist is removed"
     );
+}
+
+#[test]
+fn a_number_that_another_process_got_is_not_traced() {
+    let (shell, child) = family();
+    let table = Memory::default();
+    let (other, _) = family();
+    let text = format!("[[service]]\nname='shop'\npids=[{}]", other.pid());
+    let mut tracker = Tracker::new(&config(&text));
+    tracker.scan(&table);
+    // As if the number had been a member's before, and nobody had told of its end.
+    table.set(child, 1);
+    let start_time = process::start_time(child).unwrap();
+    let former = Member {
+        service: 1,
+        start_time: Some(start_time - 1),
+        root: None,
+    };
+    tracker.members.insert(child, former);
+    tracker.scan(&table);
+    assert_eq!((table.get(child), table.get(shell.pid())), (0, 0));
 }
