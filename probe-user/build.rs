@@ -26,7 +26,8 @@ fn main() -> io::Result<()> {
 
 /// The compiler's version, such as `1.95.0`; empty when it does not say.
 fn compiler() -> String {
-    let output = env::var_os("RUSTC").and_then(|rustc| Command::new(rustc).arg("--version").output().ok());
+    let output =
+        env::var_os("RUSTC").and_then(|rustc| Command::new(rustc).arg("--version").output().ok());
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
     text.as_deref()
         .and_then(|text| text.split_whitespace().nth(1))

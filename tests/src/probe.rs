@@ -193,12 +193,21 @@ impl Probe {
     /// Ends the probe as an operator would.
     ///
     /// # Errors
-    /// It took over two seconds, or its exit code is not 0.
-    pub fn stop(mut self) -> Result<()> {
+    /// It does not end, or its exit code is not 0.
+    pub fn stop(self) -> Result<()> {
+        self.stop_timed()?;
+        Ok(())
+    }
+
+    /// As [`Self::stop`]: how long it took, which on a busy or emulated machine says little.
+    ///
+    /// # Errors
+    /// As [`Self::stop`].
+    pub fn stop_timed(mut self) -> Result<Duration> {
         self.end()
     }
 
-    fn end(&mut self) -> Result<()> {
+    fn end(&mut self) -> Result<Duration> {
         self.stopped = true;
         self.process.signal(Signal::SIGTERM)?;
         let asked = Instant::now();
@@ -213,12 +222,7 @@ impl Probe {
             status.signal(),
             self.log()
         );
-        ensure!(
-            took <= SHUTDOWN,
-            "after SIGTERM hostprobe took {took:?} to end; its log:\n{}",
-            self.log()
-        );
-        Ok(())
+        Ok(took)
     }
 }
 

@@ -41,6 +41,7 @@ pub(crate) fn run(workspace: &Workspace, built: &Built, steps: &mut Steps, filte
             .cargo()
             .args([
                 "test",
+                "--no-fail-fast",
                 "--workspace",
                 "--exclude=probe-ebpf",
                 "--exclude=end-to-end",

@@ -65,13 +65,21 @@ mod tests {
             (Sysno::clone3, SyscallKind::Fork),
             (Sysno::getppid, SyscallKind::Other),
         ] {
-            assert_eq!(kinds[usize::try_from(call.id()).unwrap()], kind as u8, "{}", call.name());
+            assert_eq!(
+                kinds[usize::try_from(call.id()).unwrap()],
+                kind as u8,
+                "{}",
+                call.name()
+            );
         }
     }
 
     #[test]
     fn every_syscall_number_fits_the_tables() {
         let largest = Sysno::iter().map(|call| call.id()).max().unwrap();
-        assert!(usize::try_from(largest).unwrap() < MAX_SYSCALLS, "{largest}");
+        assert!(
+            usize::try_from(largest).unwrap() < MAX_SYSCALLS,
+            "{largest}"
+        );
     }
 }

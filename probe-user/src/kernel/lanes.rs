@@ -59,7 +59,10 @@ impl Lanes {
             .collect();
         busy.sort_unstable_by_key(|(calls, key)| (u64::MAX - calls, key.service, key.nr));
         for (_, key) in busy {
-            let index = taken.iter().position(Option::is_none).unwrap_or(taken.len());
+            let index = taken
+                .iter()
+                .position(Option::is_none)
+                .unwrap_or(taken.len());
             if index + 1 >= HOT_SYSCALLS {
                 return;
             }

@@ -129,7 +129,9 @@ impl Tables {
     /// The kernel refuses to change a table.
     pub fn forget(&mut self, services: &[u16]) -> Result<(), TableError> {
         self.lanes.forget(services)?;
-        remove_if("SYSCALLS", &mut self.syscalls, |key| services.contains(&key.service))?;
+        remove_if("SYSCALLS", &mut self.syscalls, |key| {
+            services.contains(&key.service)
+        })?;
         remove_if("SYSCALL_ERRORS", &mut self.syscall_errors, |key| {
             services.contains(&key.service)
         })?;
@@ -212,9 +214,8 @@ pub(super) fn clear_slot<V: Pod + Default>(
 ) -> Result<(), TableError> {
     let failed = |source| TableError::Read { table, source };
     let cpus = map.get(&index, 0).map_err(failed)?.len();
-    let zeroes = PerCpuValues::try_from(vec![V::default(); cpus]).map_err(|source| {
-        TableError::Map { table, source }
-    })?;
+    let zeroes = PerCpuValues::try_from(vec![V::default(); cpus])
+        .map_err(|source| TableError::Map { table, source })?;
     map.set(index, zeroes, 0).map_err(failed)
 }
 
