@@ -15,6 +15,8 @@ pub struct Site {
     pub hostprobe: PathBuf,
     /// The workload program and the arguments that come before its own.
     pub workload: Vec<OsString>,
+    /// Whether a place without IPv6 fails the checks that need it; else they say so and go on.
+    pub requires_ipv6: bool,
 }
 
 impl Site {
@@ -47,7 +49,25 @@ impl Site {
         Ok(Self {
             hostprobe,
             workload,
+            requires_ipv6: true,
         })
+    }
+
+    /// Whether there is IPv6 to be checked.
+    ///
+    /// # Errors
+    /// There is none, but it is required.
+    pub fn has_ipv6(&self) -> Result<bool> {
+        match std::net::TcpListener::bind(("::1", 0)) {
+            Ok(_) => Ok(true),
+            Err(error) if self.requires_ipv6 => {
+                Err(error).context("IPv6 is checked here, but ::1 can't be bound")
+            }
+            Err(error) => {
+                println!("note: IPv6 is not checked here, ::1 can't be bound: {error}");
+                Ok(false)
+            }
+        }
     }
 
     /// A command that runs the probe with this verb, as it would be run outside of tests.
