@@ -27,7 +27,7 @@ const MAX_HEAD: usize = 32 * 1024;
 /// Time for a client to send a request's head, and to keep an idle connection open.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(20);
 /// Time for answers under way once the daemon stops.
-const GRACE: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_millis(500);
 /// Pause after a failed accept, which is mostly a lack of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

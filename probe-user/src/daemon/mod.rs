@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use aya::maps::{MapData, RingBuf};
@@ -124,6 +124,21 @@ impl Daemon {
                 }
                 () = self.scan_sooner.notified() => {}
                 () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    /// Keeps the kernel side fast for what is busy now, also when nobody scrapes.
+    pub async fn tune_periodically(self: Arc<Self>, stop: CancellationToken) {
+        const EVERY: Duration = Duration::from_secs(5);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(EVERY) => {}
+                () = stop.cancelled() => return,
+            }
+            let daemon = Arc::clone(&self);
+            if let Err(error) = tokio::task::spawn_blocking(move || daemon.kernel.promote()).await {
+                error!("looking for busy syscalls stopped half-way: {error}");
             }
         }
     }

@@ -123,6 +123,16 @@ impl Tables {
 }
 
 impl Tables {
+    /// Gives the busiest syscalls their lanes, as every reading does.
+    ///
+    /// # Errors
+    /// The kernel refuses to read the table.
+    pub fn promote(&self) -> Result<(), TableError> {
+        let counted = read_hash("SYSCALLS", &self.syscalls, SyscallStats::merge)?;
+        self.lanes.promote(&counted);
+        Ok(())
+    }
+
     /// Forgets everything about services whose ids are about to be given to others.
     ///
     /// # Errors

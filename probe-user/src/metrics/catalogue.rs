@@ -122,7 +122,7 @@ catalogue! {
 
     TCP_RETRANSMITS: Counter<1> = "hostprobe_tcp_retransmits_total" ["service"]
         None Tcp SOCKET_PROBE;
-        "TCP segments that were sent again."
+        "Times that TCP sent something again. Segments that the kernel sends again as one packet count once."
         => "rate(hostprobe_tcp_retransmits_total[5m]) > 0"
 
     TCP_RESETS: Counter<2> = "hostprobe_tcp_resets_total" ["service", "direction"]
