@@ -9,6 +9,7 @@ pub mod event;
 pub mod histogram;
 pub mod loss;
 pub mod offsets;
+pub mod payload;
 pub mod socket;
 pub mod syscall;
 pub mod target;

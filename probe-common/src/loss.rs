@@ -24,11 +24,15 @@ pub enum Loss {
     MessagesBeyondLimit = 8,
     /// A syscall number outside the table, such as a 32-bit program's.
     UnknownSyscall = 9,
+    /// The ring of socket payload was full: what the call said is not decoded.
+    PayloadRingFull = 10,
+    /// The bytes of a call could not be read back: paged out, or unmapped by another thread.
+    PayloadUnreadable = 11,
 }
 
 impl Loss {
     /// All causes, in the order of their index.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::ThreadTableFull,
         Self::SyscallTableFull,
         Self::ErrorTableFull,
@@ -39,6 +43,8 @@ impl Loss {
         Self::ReadFailed,
         Self::MessagesBeyondLimit,
         Self::UnknownSyscall,
+        Self::PayloadRingFull,
+        Self::PayloadUnreadable,
     ];
 
     /// Number of causes.
@@ -57,6 +63,8 @@ impl Loss {
             Self::ReadFailed => "read_failed",
             Self::MessagesBeyondLimit => "messages_beyond_limit",
             Self::UnknownSyscall => "unknown_syscall",
+            Self::PayloadRingFull => "payload_ring_full",
+            Self::PayloadUnreadable => "payload_unreadable",
         }
     }
 }

@@ -51,9 +51,9 @@ pub type SyscallStats = Histogram;
 pub enum SyscallKind {
     /// Nothing that the socket probe looks at.
     Other = 0,
-    /// `write`, `writev`, `sendto`, `sendmsg`: bytes sent on the first argument.
+    /// `write`, `sendto`: bytes sent on the first argument, from the buffer in the second.
     Send = 1,
-    /// `read`, `readv`: bytes received on the first argument.
+    /// `read`: bytes received on the first argument, into the buffer in the second.
     Receive = 2,
     /// `recvfrom`: as `Receive`, with flags in the fourth argument.
     ReceiveFrom = 3,
@@ -75,6 +75,12 @@ pub enum SyscallKind {
     Exit = 11,
     /// `fork`, `vfork`, `clone`, `clone3`: return twice, in the parent and as 0 in the child.
     Fork = 12,
+    /// `writev`: as `Send`, from an array of buffers.
+    SendVector = 13,
+    /// `readv`: as `Receive`, into an array of buffers.
+    ReceiveVector = 14,
+    /// `sendmsg`: as `Send`, from the buffers of a message.
+    SendMessage = 15,
 }
 
 /// Where the architecture keeps a syscall's arguments and number in `struct pt_regs` once the

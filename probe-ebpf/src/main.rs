@@ -6,6 +6,7 @@
 mod bench;
 mod kernel_memory;
 mod losses;
+mod payload;
 mod process;
 mod seed;
 mod sockets;

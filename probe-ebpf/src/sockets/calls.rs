@@ -3,6 +3,7 @@
 use aya_ebpf::{Global, helpers::bpf_probe_read_user};
 use probe_common::{
     loss::Loss,
+    payload::{PayloadKind, Role},
     socket::{SocketState, Traffic, Transport, Witness},
     syscall::SyscallKind,
 };
@@ -13,6 +14,7 @@ use super::table::{
 use crate::{
     kernel_memory::{current_task, load, offset, read},
     losses,
+    payload::{self, Buffers},
     syscalls::Call,
 };
 
@@ -39,11 +41,24 @@ enum Direction {
     Received,
 }
 
+impl Direction {
+    #[inline(always)]
+    fn kind(self) -> PayloadKind {
+        match self {
+            Self::Sent => PayloadKind::Sent,
+            Self::Received => PayloadKind::Received,
+        }
+    }
+}
+
 /// Looks at a call of a kind that may touch a socket.
 #[inline(always)]
 pub(crate) fn on_call(call: &Call) {
     const SEND: u8 = SyscallKind::Send as u8;
+    const SEND_VECTOR: u8 = SyscallKind::SendVector as u8;
+    const SEND_MESSAGE: u8 = SyscallKind::SendMessage as u8;
     const RECEIVE: u8 = SyscallKind::Receive as u8;
+    const RECEIVE_VECTOR: u8 = SyscallKind::ReceiveVector as u8;
     const RECEIVE_FROM: u8 = SyscallKind::ReceiveFrom as u8;
     const RECEIVE_MESSAGE: u8 = SyscallKind::ReceiveMessage as u8;
     const SEND_MESSAGES: u8 = SyscallKind::SendMessages as u8;
@@ -73,20 +88,54 @@ pub(crate) fn on_call(call: &Call) {
         _ => false,
     };
     let direction = match call.kind {
-        SEND | SEND_MESSAGES | SEND_FILE => Direction::Sent,
-        RECEIVE | RECEIVE_FROM | RECEIVE_MESSAGE | RECEIVE_MESSAGES | SPLICE => Direction::Received,
+        SEND | SEND_VECTOR | SEND_MESSAGE | SEND_MESSAGES | SEND_FILE => Direction::Sent,
+        RECEIVE | RECEIVE_VECTOR | RECEIVE_FROM | RECEIVE_MESSAGE | RECEIVE_MESSAGES | SPLICE => {
+            Direction::Received
+        }
         _ => return,
     };
     let bytes = match call.kind {
         SEND_MESSAGES | RECEIVE_MESSAGES => message_bytes(call),
         _ => call.result as u64,
     };
-    if !peeked {
-        transferred(call, call.arg0(), direction, bytes);
+    if !peeked
+        && let Some((sk, transport)) = transferred(call, call.arg0(), direction, bytes)
+    {
+        payload::record(call, sk, transport, direction.kind(), bytes, buffers_of(call));
     }
-    if call.kind == SPLICE {
-        transferred(call, call.arg2(), Direction::Sent, bytes);
+    if call.kind == SPLICE
+        && let Some((sk, _)) = transferred(call, call.arg2(), Direction::Sent, bytes)
+    {
+        payload::missed_sent(sk);
     }
+}
+
+/// Where the call's bytes are in the program's memory.
+#[inline(always)]
+fn buffers_of(call: &Call) -> Buffers {
+    const FLAT: [u8; 3] = [
+        SyscallKind::Send as u8,
+        SyscallKind::Receive as u8,
+        SyscallKind::ReceiveFrom as u8,
+    ];
+    const VECTOR: [u8; 2] = [SyscallKind::SendVector as u8, SyscallKind::ReceiveVector as u8];
+    const MESSAGE: [u8; 2] = [SyscallKind::SendMessage as u8, SyscallKind::ReceiveMessage as u8];
+    /// `msg_iov` and `msg_iovlen` of `struct user_msghdr` on 64-bit architectures.
+    const MSG_IOV: u64 = 16;
+    if FLAT.contains(&call.kind) {
+        return Buffers::Flat(call.arg1());
+    }
+    if VECTOR.contains(&call.kind) {
+        return Buffers::Vector(call.arg1(), call.arg2());
+    }
+    if MESSAGE.contains(&call.kind) {
+        let entry = (call.arg1() + MSG_IOV) as *const [u64; 2];
+        // SAFETY: the helper checks the user's address itself.
+        if let Ok([vector, count]) = unsafe { bpf_probe_read_user(entry) } {
+            return Buffers::Vector(vector, count);
+        }
+    }
+    Buffers::Nowhere
 }
 
 /// Adds up the lengths of the messages that `sendmmsg` or `recvmmsg` moved.
@@ -112,10 +161,15 @@ fn message_bytes(call: &Call) -> u64 {
     bytes
 }
 
-/// Counts bytes if the descriptor is a socket that is counted.
+/// Counts bytes if the descriptor is a socket that is counted, and tells which one it is.
 #[inline(always)]
-fn transferred(call: &Call, fd: u64, direction: Direction, bytes: u64) {
-    let Some(sk) = socket_of(fd) else { return };
+fn transferred(
+    call: &Call,
+    fd: u64,
+    direction: Direction,
+    bytes: u64,
+) -> Option<(*const u8, Transport)> {
+    let sk = socket_of(fd)?;
     if let Some(socket) = SOCKETS.get_ptr_mut(sk as u64) {
         // SAFETY: a live map value; the fields are read and written whole.
         unsafe {
@@ -124,7 +178,8 @@ fn transferred(call: &Call, fd: u64, direction: Direction, bytes: u64) {
                 sample_rtt(sk, call.service);
             }
         }
-        return count_tcp(call.service, direction, bytes);
+        count_tcp(call.service, direction, bytes);
+        return Some((sk, Transport::Tcp));
     }
     match kind_of(sk) {
         Ok(Kind::Tcp(state)) => {
@@ -134,14 +189,19 @@ fn transferred(call: &Call, fd: u64, direction: Direction, bytes: u64) {
                 }
             }
             count_tcp(call.service, direction, bytes);
+            Some((sk, Transport::Tcp))
         }
         Ok(Kind::Unix) => {
             if let Some(stats) = stats(call.service) {
                 add(&mut stats.unix, direction, bytes);
             }
+            Some((sk, Transport::Unix))
         }
-        Ok(Kind::Other) => {}
-        Err(_) => losses::count(Loss::ReadFailed),
+        Ok(Kind::Other) => None,
+        Err(_) => {
+            losses::count(Loss::ReadFailed);
+            None
+        }
     }
 }
 
@@ -223,6 +283,7 @@ fn on_connect(call: &Call) {
     }
     match kind_of(sk) {
         Ok(Kind::Unix) if call.result == 0 => {
+            payload::begin(sk, call.service, Transport::Unix, Role::Client);
             if let Some(stats) = stats(call.service) {
                 stats.unix_connect.observe(call.duration_ns);
             }
@@ -275,8 +336,10 @@ fn on_accept(call: &Call) {
             // Whatever was at this address before is over, if its end was missed.
             let _ = SOCKETS.remove(sk as u64);
             insert(sk, &socket);
+            payload::begin(sk, call.service, Transport::Tcp, Role::Server);
         }
         Ok(Kind::Unix) => {
+            payload::begin(sk, call.service, Transport::Unix, Role::Server);
             if let Some(stats) = stats(call.service) {
                 stats.unix_accepts = stats.unix_accepts.wrapping_add(1);
             }

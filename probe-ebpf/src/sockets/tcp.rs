@@ -7,6 +7,7 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use probe_common::{
+    payload::Role,
     socket::{ERRNO_ABANDONED, Socket, SocketState, Transport, Witness},
     target::UNTRACED,
 };
@@ -17,7 +18,7 @@ use super::table::{
 };
 use crate::{
     kernel_memory::{load, offset},
-    traced,
+    payload, traced,
 };
 
 /// Follows a connection from the attempt to its end.
@@ -54,6 +55,7 @@ fn attempt(sk: *const u8) {
     // A socket whose earlier attempt failed may be used again.
     let _ = SOCKETS.remove(sk as u64);
     insert(sk, &socket);
+    payload::begin(sk, service, Transport::Tcp, Role::Client);
 }
 
 #[inline(always)]
@@ -104,11 +106,12 @@ fn ended(sk: *const u8) {
     let service = socket.service;
     let opened_ns = socket.opened_ns;
     socket.state = SocketState::Closed as u8;
+    // SAFETY: no preconditions.
+    let now_ns = unsafe { bpf_ktime_get_ns() };
+    payload::end(sk, now_ns);
     if let Some(stats) = stats(service) {
         stats.tcp_closed = stats.tcp_closed.wrapping_add(1);
         if opened_ns != 0 {
-            // SAFETY: no preconditions.
-            let now_ns = unsafe { bpf_ktime_get_ns() };
             stats.tcp_lifetime.observe(now_ns.saturating_sub(opened_ns));
         }
     }

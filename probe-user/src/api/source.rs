@@ -16,6 +16,7 @@ use tokio::{
 use crate::{
     kernel::snapshot::{ProbeState, ProbeStatus, Snapshot},
     metrics::{Build, Inputs, OwnProcess, ServiceView},
+    traffic::Report,
 };
 
 /// Requests that may wait for a reading at once; more are told to come again.
@@ -39,6 +40,8 @@ pub trait Source: Send + Sync + 'static {
 pub struct Collected {
     /// What the kernel side counted.
     pub snapshot: Snapshot,
+    /// What was decoded of the services' traffic.
+    pub traffic: Report,
     /// The services that are known now, also those without numbers.
     pub services: Vec<ServiceView>,
 }
@@ -143,6 +146,7 @@ impl Reading {
     pub(super) fn inputs(&self) -> Inputs<'_> {
         Inputs {
             snapshot: &self.collected.snapshot,
+            traffic: &self.collected.traffic,
             services: &self.collected.services,
             build: &self.status.build,
             started_at: self.status.started_at,

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 
+use probe_common::payload::PayloadLimits;
 use serde::Serialize;
 
 use super::{VERSION, exit, print};
@@ -64,6 +65,13 @@ fn report() -> Report {
         max_sockets: 1024,
         max_syscall_series: 1024,
         event_ring_bytes: 65_536,
+        max_streams: 1024,
+        payload_ring_bytes: 65_536,
+        payload: PayloadLimits {
+            head_bytes: 4096,
+            tail_bytes: 128,
+            wake_bytes: 8192,
+        },
         all_execs: false,
         log_level: 0,
     };

@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use aya::{Btf, EbpfLoader, programs::BtfTracePoint};
+use probe_common::payload::PayloadLimits;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -20,7 +21,7 @@ use super::exit;
 use crate::{
     api,
     config::{Config, LogFormat, LogLevel, Sources},
-    daemon::{Daemon, Events, forward_kernel_log, measuring, privileges},
+    daemon::{Daemon, Events, decoding, forward_kernel_log, measuring, privileges},
     kernel::{
         loader::Wanted,
         object,
@@ -28,6 +29,7 @@ use crate::{
         snapshot::ProbeState,
     },
     targets::Tracker,
+    traffic,
 };
 
 /// How long open requests may take to end once the daemon is told to stop.
@@ -68,7 +70,8 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         .thread_name("hostprobe")
         .build()
         .context("cannot start the daemon's threads")?;
-    let daemon = Arc::new(Daemon::new(started.probe, tracker));
+    let decoder = decoding::spawn(started.payload, limits(config));
+    let daemon = Arc::new(Daemon::new(started.probe, tracker, decoder.reports()));
     let result = runtime.block_on(serve(
         config.clone(),
         sources.clone(),
@@ -79,6 +82,7 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         stop,
     ));
     drop(measuring);
+    drop(decoder);
     runtime.shutdown_timeout(GRACE);
     result.map(|()| ExitCode::SUCCESS)
 }
@@ -161,6 +165,7 @@ fn wanted(config: &Config, tracker: &Tracker) -> Wanted {
         ("process", config.kernel.probes.process),
         ("syscalls", config.kernel.probes.syscalls),
         ("sockets", config.kernel.probes.sockets),
+        ("payload", config.kernel.probes.payload),
     ];
     let disabled: BTreeMap<&'static str, String> = switches
         .into_iter()
@@ -172,6 +177,13 @@ fn wanted(config: &Config, tracker: &Tracker) -> Wanted {
         max_sockets: config.kernel.max_sockets,
         max_syscall_series: config.kernel.max_syscall_series,
         event_ring_bytes: config.kernel.event_ring_bytes,
+        max_streams: config.kernel.max_streams,
+        payload_ring_bytes: config.kernel.payload_ring_bytes,
+        payload: PayloadLimits {
+            head_bytes: config.kernel.payload_head_bytes,
+            tail_bytes: config.kernel.payload_tail_bytes,
+            wake_bytes: config.kernel.payload_ring_bytes / 8,
+        },
         all_execs: tracker.wants_exec_events(),
         log_level: match config.log.kernel_level {
             LogLevel::Off => 0,
@@ -181,6 +193,13 @@ fn wanted(config: &Config, tracker: &Tracker) -> Wanted {
             LogLevel::Debug => 4,
             LogLevel::Trace => 5,
         },
+    }
+}
+
+fn limits(config: &Config) -> traffic::Limits {
+    traffic::Limits {
+        streams: usize::try_from(config.kernel.max_streams).unwrap_or(usize::MAX),
+        ..traffic::Limits::default()
     }
 }
 

@@ -70,12 +70,27 @@ impl Findings {
         if kernel.program_stats_for == 0 || kernel.program_stats_for >= kernel.program_stats_every {
             self.refuse("kernel.program_stats_for");
         }
-        let ring = kernel.event_ring_bytes;
-        if !ring.is_power_of_two()
-            || !ring.is_multiple_of(page_size())
-            || ring > keys::MAX_RING_BYTES
+        self.range("kernel.max_streams", kernel.max_streams, 1..=keys::MAX_TABLE);
+        self.range(
+            "kernel.payload_head_bytes",
+            kernel.payload_head_bytes,
+            64..=keys::MAX_HEAD_BYTES,
+        );
+        self.range(
+            "kernel.payload_tail_bytes",
+            kernel.payload_tail_bytes,
+            0..=keys::MAX_TAIL_BYTES,
+        );
+        self.ring("kernel.event_ring_bytes", kernel.event_ring_bytes);
+        self.ring("kernel.payload_ring_bytes", kernel.payload_ring_bytes);
+    }
+
+    fn ring(&mut self, key: &str, bytes: u32) {
+        if !bytes.is_power_of_two()
+            || !bytes.is_multiple_of(page_size())
+            || bytes > keys::MAX_RING_BYTES
         {
-            self.refuse("kernel.event_ring_bytes");
+            self.refuse(key);
         }
     }
 

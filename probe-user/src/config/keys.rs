@@ -19,6 +19,10 @@ const USER: &str = "allowed is a user's name or number";
 
 /// The largest size of a kernel table that is accepted.
 pub(super) const MAX_TABLE: u32 = 16_777_216;
+/// One less than what a record has room for: the kernel side's masks cannot say more.
+pub(super) const MAX_HEAD_BYTES: u32 = 8_191;
+/// Likewise for the end of a call.
+pub(super) const MAX_TAIL_BYTES: u32 = 511;
 /// The largest ring buffer that is accepted, in bytes.
 pub(super) const MAX_RING_BYTES: u32 = 1 << 30;
 /// The longest time between two scans, in seconds.
@@ -71,9 +75,26 @@ pub(super) const KEYS: &[Key] = &[
         "kernel.event_ring_bytes",
         "allowed is a power of two that is a multiple of the page size, at most 1073741824",
     ),
+    key(
+        "kernel.max_streams",
+        "allowed is a whole number from 1 to 16777216",
+    ),
+    key(
+        "kernel.payload_ring_bytes",
+        "allowed is a power of two that is a multiple of the page size, at most 1073741824",
+    ),
+    key(
+        "kernel.payload_head_bytes",
+        "allowed is a whole number of bytes from 64 to 8191",
+    ),
+    key(
+        "kernel.payload_tail_bytes",
+        "allowed is a whole number of bytes from 0 to 511",
+    ),
     key("kernel.probes", SECTION),
     key("kernel.probes.syscalls", SWITCH),
     key("kernel.probes.sockets", SWITCH),
+    key("kernel.probes.payload", SWITCH),
     key("kernel.probes.process", SWITCH),
     key("discovery", SECTION),
     key("discovery.enabled", SWITCH),

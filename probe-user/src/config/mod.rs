@@ -108,6 +108,14 @@ pub struct Kernel {
     pub max_syscall_series: u32,
     /// Bytes of the ring buffer that carries process events.
     pub event_ring_bytes: u32,
+    /// Connections whose bytes are looked at, at once.
+    pub max_streams: u32,
+    /// Bytes of the ring buffer that carries what is said on sockets.
+    pub payload_ring_bytes: u32,
+    /// Bytes that are copied of the beginning of each read and write.
+    pub payload_head_bytes: u32,
+    /// Bytes that are copied of the end of each read and write.
+    pub payload_tail_bytes: u32,
     /// Which probes are loaded.
     pub probes: Probes,
 }
@@ -133,6 +141,8 @@ pub struct Probes {
     pub syscalls: bool,
     /// TCP and AF_UNIX connections.
     pub sockets: bool,
+    /// Requests and statements on those connections.
+    pub payload: bool,
     /// Exec, fork and exit.
     pub process: bool,
 }
@@ -232,6 +242,10 @@ impl Default for Kernel {
             max_sockets: 65_536,
             max_syscall_series: 8_192,
             event_ring_bytes: 262_144,
+            max_streams: 16_384,
+            payload_ring_bytes: 8_388_608,
+            payload_head_bytes: 4_096,
+            payload_tail_bytes: 128,
             probes: Probes::default(),
         }
     }
@@ -242,6 +256,7 @@ impl Default for Probes {
         Self {
             syscalls: true,
             sockets: true,
+            payload: true,
             process: true,
         }
     }

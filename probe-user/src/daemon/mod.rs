@@ -1,5 +1,6 @@
 //! The running daemon: the kernel side and the targets, held together.
 
+pub mod decoding;
 pub mod measuring;
 pub mod privileges;
 
@@ -11,6 +12,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use decoding::Reports;
 use aya::maps::{MapData, RingBuf};
 use probe_common::{event::ProcessEvent, target::UNTRACED};
 use tokio::{io::unix::AsyncFd, sync::Notify};
@@ -34,6 +36,7 @@ pub struct Daemon {
     kernel: KernelProbe,
     traced: Arc<TgidTable>,
     tracker: Mutex<Tracker>,
+    traffic: Reports,
     scanned: AtomicBool,
     /// Events may bring the next scan forward.
     scan_sooner: Notify,
@@ -44,11 +47,12 @@ pub struct Daemon {
 
 impl Daemon {
     /// Puts the attached probes and the targets together. Nothing is traced before [`Self::scan`].
-    pub fn new(kernel: KernelProbe, tracker: Tracker) -> Self {
+    pub fn new(kernel: KernelProbe, tracker: Tracker, traffic: Reports) -> Self {
         Self {
             traced: kernel.traced(),
             kernel,
             tracker: Mutex::new(tracker),
+            traffic,
             scanned: AtomicBool::new(false),
             scan_sooner: Notify::new(),
             started: Instant::now(),
@@ -249,7 +253,11 @@ impl Source for Daemon {
             .kernel
             .snapshot(services.iter().map(|service| service.id))
             .map_err(CollectError::kernel)?;
-        Ok(Collected { snapshot, services })
+        Ok(Collected {
+            snapshot,
+            traffic: self.traffic.get(),
+            services,
+        })
     }
 
     fn status(&self) -> Status {

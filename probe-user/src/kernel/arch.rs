@@ -34,8 +34,11 @@ pub fn syscall_kinds() -> [u8; MAX_SYSCALLS] {
 
 fn kind_of(name: &str) -> SyscallKind {
     match name {
-        "write" | "writev" | "sendto" | "sendmsg" => SyscallKind::Send,
-        "read" | "readv" => SyscallKind::Receive,
+        "write" | "sendto" => SyscallKind::Send,
+        "writev" => SyscallKind::SendVector,
+        "sendmsg" => SyscallKind::SendMessage,
+        "read" => SyscallKind::Receive,
+        "readv" => SyscallKind::ReceiveVector,
         "recvfrom" => SyscallKind::ReceiveFrom,
         "recvmsg" => SyscallKind::ReceiveMessage,
         "sendmmsg" => SyscallKind::SendMessages,

@@ -8,7 +8,7 @@ use aya::{
     programs::{BtfTracePoint, Iter, ProgramError},
 };
 use aya_log::LEVEL;
-use probe_common::offsets::Offsets;
+use probe_common::{offsets::Offsets, payload::PayloadLimits};
 use tracing::{debug, warn};
 
 use super::{
@@ -30,6 +30,12 @@ pub struct Wanted {
     pub max_syscall_series: u32,
     /// Size of the ring of process events in bytes, a power of two and multiple of the page size.
     pub event_ring_bytes: u32,
+    /// Connections whose bytes are looked at, at once.
+    pub max_streams: u32,
+    /// Size of the ring of socket payload in bytes, a power of two and multiple of the page size.
+    pub payload_ring_bytes: u32,
+    /// How much of each call is copied.
+    pub payload: PayloadLimits,
     /// Whether execs of untraced processes are reported, as discovery needs.
     pub all_execs: bool,
     /// Most verbose `aya-log` level that the programs emit: 0 off, 1 error … 5 trace.
@@ -99,31 +105,31 @@ pub fn load(
     offsets: &Offsets,
     missing: &[MissingField],
 ) -> Result<Loaded, LoadError> {
-    let first = attempt(wanted, offsets, missing)?;
-    // `sys_exit` carries the sockets probe. When it is refused with it, it may work without it.
-    let refused = first
-        .probes
-        .iter()
-        .find(|status| status.name == probes::SYSCALLS.name)
-        .and_then(|status| match &status.state {
-            ProbeState::Failed(why) => Some(why.clone()),
+    let mut wanted = wanted.clone();
+    let mut given_up = Vec::new();
+    loop {
+        let mut loaded = attempt(&wanted, offsets, missing)?;
+        let refused = loaded.probes.iter().find_map(|status| match &status.state {
+            ProbeState::Failed(why) if status.name == probes::SYSCALLS.name => Some(why.clone()),
             _ => None,
         });
-    let sockets = probes::SOCKETS.name;
-    let Some(why) = refused.filter(|_| !wanted.disabled.contains_key(sockets)) else {
-        return some_active(first);
-    };
-    warn!("loading again without the sockets probe: {why}");
-    drop(first);
-    let mut fewer = wanted.clone();
-    fewer.disabled.insert(sockets, why.clone());
-    let mut second = attempt(&fewer, offsets, missing)?;
-    for status in &mut second.probes {
-        if status.name == sockets {
-            status.state = ProbeState::Failed(why.clone());
+        // `sys_exit` carries other probes. When it is refused with one, it may work without it.
+        let passenger = [probes::PAYLOAD.name, probes::SOCKETS.name]
+            .into_iter()
+            .find(|name| !wanted.disabled.contains_key(name));
+        if let (Some(why), Some(passenger)) = (refused, passenger) {
+            warn!("loading again without the {passenger} probe: {why}");
+            wanted.disabled.insert(passenger, why.clone());
+            given_up.push((passenger, why));
+            continue;
         }
+        for (name, why) in given_up {
+            for status in loaded.probes.iter_mut().filter(|status| status.name == name) {
+                status.state = ProbeState::Failed(why.clone());
+            }
+        }
+        return some_active(loaded);
     }
-    some_active(second)
 }
 
 fn some_active(loaded: Loaded) -> Result<Loaded, LoadError> {
@@ -154,6 +160,12 @@ fn attempt(
 
     let sockets_off = off_reason(&probes::SOCKETS, wanted, missing);
     let syscalls_off = off_reason(&probes::SYSCALLS, wanted, missing);
+    let payload_off = off_reason(&probes::PAYLOAD, wanted, missing).is_some();
+    let payload = if payload_off || sockets_off.is_some() {
+        PayloadLimits::OFF
+    } else {
+        wanted.payload
+    };
     let kinds = arch::syscall_kinds();
     let mut ebpf = EbpfLoader::new()
         .btf(Some(&btf))
@@ -171,6 +183,9 @@ fn attempt(
         .map_max_entries("SYSCALLS", wanted.max_syscall_series)
         .map_max_entries("SYSCALL_ERRORS", wanted.max_syscall_series)
         .map_max_entries("PROCESS_EVENTS", wanted.event_ring_bytes)
+        .map_max_entries("STREAMS", wanted.max_streams)
+        .map_max_entries("PAYLOAD", wanted.payload_ring_bytes)
+        .override_global("PAYLOAD_LIMITS", &payload, true)
         .load(bytes)
         .map_err(|error| LoadError::Object(chain(&error)))?;
 
@@ -194,14 +209,15 @@ fn attempt(
             state,
         });
     }
-    // Without its carrier the sockets probe sees no call.
+    // Without their carrier these probes see no call.
     let carrier_failed = matches!(
         statuses.get(1).map(|status| &status.state),
         Some(ProbeState::Failed(_))
     );
     if carrier_failed {
         for status in &mut statuses {
-            if status.name == probes::SOCKETS.name && status.state == ProbeState::Active {
+            let carried = [probes::SOCKETS.name, probes::PAYLOAD.name].contains(&status.name);
+            if carried && status.state == ProbeState::Active {
                 status.state = ProbeState::Failed("the syscall hooks are not attached".into());
             }
         }

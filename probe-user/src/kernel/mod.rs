@@ -10,6 +10,7 @@ pub mod mapped;
 pub mod measuring;
 pub mod object;
 pub mod offsets;
+pub mod payload;
 pub mod probe;
 pub mod probes;
 pub mod program_info;

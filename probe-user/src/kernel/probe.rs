@@ -18,6 +18,7 @@ use super::{
     mapped::TgidTable,
     measuring::Measuring,
     offsets,
+    payload::PayloadRing,
     probes::{self, Hook},
     program_info::MeasuredProgram,
     snapshot::{ProbeStatus, ProgramRuntime, Snapshot},
@@ -55,6 +56,8 @@ pub struct Started {
     pub probe: KernelProbe,
     /// Process events.
     pub events: RingBuf<MapData>,
+    /// Socket payload.
+    pub payload: PayloadRing,
     /// Diagnostics of the kernel programs; `None` when the level is `off`.
     pub log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
 }
@@ -80,6 +83,7 @@ impl KernelProbe {
         let tables = Tables::take(&mut loaded.ebpf)?;
         let traced = Arc::new(TgidTable::take(&mut loaded.ebpf)?);
         let events = tables::take_process_events(&mut loaded.ebpf)?;
+        let payload = PayloadRing::take(&mut loaded.ebpf)?;
         Ok(Started {
             probe: Self {
                 ebpf: Mutex::new(loaded.ebpf),
@@ -90,6 +94,7 @@ impl KernelProbe {
                 measuring: Measuring::default(),
             },
             events,
+            payload,
             log,
         })
     }

@@ -107,8 +107,17 @@ pub const SOCKETS: Probe = Probe {
     ],
 };
 
+/// Copies what is said on sockets that look like HTTP or Postgres. Its code is part of `sys_exit`,
+/// so it has no program of its own.
+pub const PAYLOAD: Probe = Probe {
+    name: "payload",
+    what: "requests and statements on sockets that speak HTTP/1 or Postgres",
+    programs: &[],
+    fields: SOCKETS.fields,
+};
+
 /// All probes, in the order in which they are attached.
-pub const ALL: [Probe; 3] = [PROCESS, SYSCALLS, SOCKETS];
+pub const ALL: [Probe; 4] = [PROCESS, SYSCALLS, SOCKETS, PAYLOAD];
 
 #[cfg(test)]
 mod tests {

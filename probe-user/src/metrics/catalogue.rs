@@ -3,7 +3,9 @@
 //! To add a metric, add a row, emit it in [`collect`](super::collect) through the constant that
 //! the row defines, and run the tests with `HOSTPROBE_BLESS=1` to write the documentation.
 
-use super::metric::{Buckets, Counter, FedBy, Gauge, Group, HistogramOf, Info, Kind, Metric, Unit};
+use super::metric::{
+    Buckets, Counter, FedBy, Gauge, Group, HistogramOf, Info, Kind, LatencyOf, Metric, Unit,
+};
 
 /// Defines one typed constant per row, and [`ALL`].
 macro_rules! catalogue {
@@ -34,13 +36,16 @@ macro_rules! catalogue {
     (@kind Counter) => { Kind::Counter };
     (@kind Gauge) => { Kind::Gauge };
     (@kind HistogramOf) => { Kind::Histogram };
+    (@kind LatencyOf) => { Kind::Histogram };
     (@kind Info) => { Kind::Info };
     (@buckets HistogramOf) => { Buckets::Kernel };
+    (@buckets LatencyOf) => { Buckets::Latency };
     (@buckets $other:ident) => { Buckets::None };
 }
 
 const SYSCALL_PROBE: FedBy = FedBy::Probe("syscalls");
 const SOCKET_PROBE: FedBy = FedBy::Probe("sockets");
+const PAYLOAD_PROBE: FedBy = FedBy::Probe("payload");
 
 catalogue! {
     SERVICE_INFO: Info<3> = "hostprobe_service_info" ["service", "kind", "found_by"]
@@ -62,6 +67,89 @@ catalogue! {
         None Services FedBy::Targets;
         "Processes of the service that ended, by exit code or by the signal that killed them; the other label is empty."
         => "increase(hostprobe_process_exits_total{signal=~\"SIGKILL|SIGSEGV|SIGABRT\"}[1h]) > 0"
+
+    HTTP_SERVER_DURATION: LatencyOf<4> = "http_server_request_duration_seconds"
+        ["service", "http_request_method", "http_route", "http_response_status_code"]
+        Seconds Http PAYLOAD_PROBE;
+        "Requests that the service answered: from the request's first byte to the response's last. Status 0: the connection ended first, or the answer was not seen."
+        => "histogram_quantile(0.95, sum by (le, service, http_route) (rate(http_server_request_duration_seconds_bucket[5m])))"
+
+    HTTP_SERVER_FIRST_BYTE: LatencyOf<3> = "hostprobe_http_server_first_byte_seconds"
+        ["service", "http_request_method", "http_route"]
+        Seconds Http PAYLOAD_PROBE;
+        "From the request's first byte to the response's first: what a user waits before anything happens."
+
+    HTTP_SERVER_ACTIVE: Gauge<1> = "http_server_active_requests" ["service"]
+        None Http PAYLOAD_PROBE;
+        "Requests that the service is answering now."
+
+    HTTP_SERVER_REQUEST_BYTES: Counter<2> = "hostprobe_http_server_request_body_bytes_total"
+        ["service", "http_route"]
+        Bytes Http PAYLOAD_PROBE;
+        "Content of requests, where its length is certain."
+
+    HTTP_SERVER_RESPONSE_BYTES: Counter<2> = "hostprobe_http_server_response_body_bytes_total"
+        ["service", "http_route"]
+        Bytes Http PAYLOAD_PROBE;
+        "Content of responses, where its length is certain."
+
+    HTTP_SERVER_ABORTED: Counter<2> = "hostprobe_http_server_aborted_total" ["service", "http_route"]
+        None Http PAYLOAD_PROBE;
+        "Requests whose connection ended before the response was complete."
+        => "sum by (service, http_route) (rate(hostprobe_http_server_aborted_total[5m])) > 0"
+
+    HTTP_CLIENT_DURATION: LatencyOf<4> = "http_client_request_duration_seconds"
+        ["service", "http_request_method", "server_address", "http_response_status_code"]
+        Seconds Http PAYLOAD_PROBE;
+        "Requests that the service made: from the request's first byte to the response's last."
+        => "histogram_quantile(0.95, sum by (le, service, server_address) (rate(http_client_request_duration_seconds_bucket[5m])))"
+
+    POSTGRES_STATEMENT_DURATION: LatencyOf<4> = "hostprobe_postgres_statement_duration_seconds"
+        ["service", "db_namespace", "db_operation_name", "outcome"]
+        Seconds Postgres PAYLOAD_PROBE;
+        "Statements that the server executed: from their arrival to their completion. Outcome is ok, error or unknown."
+        => "histogram_quantile(0.99, sum by (le, service, db_operation_name) (rate(hostprobe_postgres_statement_duration_seconds_bucket[5m])))"
+
+    POSTGRES_STATEMENT_TTFB: LatencyOf<4> = "hostprobe_postgres_statement_ttfb_seconds"
+        ["service", "db_namespace", "db_operation_name", "outcome"]
+        Seconds Postgres PAYLOAD_PROBE;
+        "Statements that the server executed: from their arrival to the first byte of the answer."
+
+    POSTGRES_STATEMENTS: Counter<4> = "hostprobe_postgres_statements_total"
+        ["service", "db_namespace", "db_operation_name", "outcome"]
+        None Postgres PAYLOAD_PROBE;
+        "Statements that the server executed. Equals the calls of pg_stat_statements, errors apart, which that does not count."
+        => "sum by (service, db_operation_name) (rate(hostprobe_postgres_statements_total[5m]))"
+
+    POSTGRES_ERRORS: Counter<3> = "hostprobe_postgres_errors_total"
+        ["service", "db_namespace", "sqlstate"]
+        None Postgres PAYLOAD_PROBE;
+        "Statements that failed, by SQLSTATE."
+        => "sum by (service, sqlstate) (rate(hostprobe_postgres_errors_total[5m])) > 0"
+
+    POSTGRES_ROWS: Counter<3> = "hostprobe_postgres_rows_total"
+        ["service", "db_namespace", "db_operation_name"]
+        None Postgres PAYLOAD_PROBE;
+        "Rows that statements returned or changed, as their command tags say."
+
+    DB_CLIENT_DURATION: LatencyOf<5> = "db_client_operation_duration_seconds"
+        ["service", "db_system_name", "db_namespace", "db_operation_name", "error_type"]
+        Seconds Postgres PAYLOAD_PROBE;
+        "Statements as the client saw them, network included. Not to be added to the server's view of the same statements."
+        => "histogram_quantile(0.99, sum by (le, service) (rate(db_client_operation_duration_seconds_bucket[5m])))"
+
+    STREAMS: Gauge<0> = "hostprobe_streams" []
+        None Probe PAYLOAD_PROBE;
+        "Connections that are decoded now."
+
+    STREAM_RECORDS: Counter<0> = "hostprobe_stream_records_total" []
+        None Probe PAYLOAD_PROBE;
+        "Reads and writes that were decoded."
+
+    STREAM_PROBLEMS: Counter<1> = "hostprobe_stream_problems_total" ["problem"]
+        None Probe PAYLOAD_PROBE;
+        "What decoding could not be sure of: lost records, connections that made room, were something else or lost their place, and requests or statements whose text or answer was not seen."
+        => "sum by (problem) (rate(hostprobe_stream_problems_total[5m])) > 0"
 
     SYSCALLS: Counter<2> = "hostprobe_syscalls_total" ["service", "syscall"]
         None Syscalls SYSCALL_PROBE;

@@ -22,7 +22,12 @@ use super::{
     own_process::OwnProcess,
     service::{Outcome, ServiceView, UNKNOWN_SERVICE},
 };
-use crate::kernel::snapshot::{ProbeState, Snapshot};
+use crate::{
+    kernel::snapshot::{ProbeState, Snapshot},
+    traffic::Report,
+};
+
+mod traffic;
 
 /// The cause under which runs that the kernel skipped are counted: a program that interrupts itself
 /// is not run a second time, so what it would have seen is missing.
@@ -44,6 +49,8 @@ pub struct Build {
 pub struct Inputs<'a> {
     /// What the kernel side counted.
     pub snapshot: &'a Snapshot,
+    /// What was decoded of the services' traffic.
+    pub traffic: &'a Report,
     /// The services that are known now.
     pub services: &'a [ServiceView],
     /// What was built.
@@ -64,6 +71,7 @@ pub fn collect(inputs: &Inputs<'_>) -> Families {
     services(&mut families, inputs.services);
     syscalls(&mut families, inputs.snapshot, &names);
     sockets(&mut families, inputs.snapshot, &names);
+    traffic::collect(&mut families, inputs.traffic, &names);
     probe(&mut families, inputs);
     if let Some(own) = inputs.own_process {
         own_process(&mut families, own);
@@ -148,8 +156,8 @@ fn sockets(families: &mut Families, snapshot: &Snapshot, names: &ServiceNames<'_
             Distribution::from_kernel(&stats.unix_connect),
         );
         families.counter(&metric::UNIX_ACCEPTS, [service], stats.unix_accepts);
-        traffic(families, service, "tcp", &stats.tcp);
-        traffic(families, service, "unix", &stats.unix);
+        socket_io(families, service, "tcp", &stats.tcp);
+        socket_io(families, service, "unix", &stats.unix);
     }
     for (key, count) in sorted(&snapshot.connect_errors, |key| {
         (key.service, key.transport, key.errno)
@@ -195,7 +203,7 @@ fn tcp(families: &mut Families, service: &str, stats: &SocketStats) {
     );
 }
 
-fn traffic(families: &mut Families, service: &str, transport: &str, traffic: &Traffic) {
+fn socket_io(families: &mut Families, service: &str, transport: &str, traffic: &Traffic) {
     families.counter(
         &metric::SOCKET_IO,
         [service, transport, "transmit"],

@@ -6,6 +6,7 @@
 
 use std::ops::Deref;
 
+use crate::traffic::{BOUNDS_NS, Timing};
 use probe_common::histogram::{self, BUCKETS, Histogram};
 
 /// Kernel buckets that become one exported bucket: 2 keeps every second power of two, a factor of
@@ -76,6 +77,8 @@ pub enum Buckets {
     None,
     /// The kernel's powers of two, merged by [`KERNEL_BUCKETS_PER_EXPORTED`]: 256 ns to 69 s.
     Kernel,
+    /// Requests and statements: [`BOUNDS_NS`], 50 µs to 30 s.
+    Latency,
 }
 
 /// Exported buckets of [`Buckets::Kernel`], the one without upper bound included.
@@ -104,12 +107,30 @@ const fn kernel_bounds() -> [f64; KERNEL_EXPORTED - 1] {
     bounds
 }
 
+/// Upper bounds in seconds, the last bucket's excepted.
+static LATENCY_BOUNDS: [f64; BOUNDS_NS.len()] = latency_bounds();
+
+#[expect(
+    clippy::indexing_slicing,
+    reason = "evaluated by the compiler, which refuses an index out of range"
+)]
+const fn latency_bounds() -> [f64; BOUNDS_NS.len()] {
+    let mut bounds = [0.0; BOUNDS_NS.len()];
+    let mut bucket = 0;
+    while bucket < bounds.len() {
+        bounds[bucket] = BOUNDS_NS[bucket] as f64 / 1e9;
+        bucket += 1;
+    }
+    bounds
+}
+
 impl Buckets {
     /// Upper bounds in the metric's unit, without `+Inf`.
     pub fn bounds(self) -> &'static [f64] {
         match self {
             Self::None => &[],
             Self::Kernel => &KERNEL_BOUNDS,
+            Self::Latency => &LATENCY_BOUNDS,
         }
     }
 }
@@ -133,6 +154,14 @@ impl Distribution {
                 .map(|merged| merged.iter().fold(0u64, |sum, n| sum.saturating_add(*n)))
                 .collect(),
             sum: seconds(histogram.sum_ns),
+        }
+    }
+
+    /// Durations of requests or statements, in the buckets of [`Buckets::Latency`].
+    pub fn from_timing(timing: &Timing) -> Self {
+        Self {
+            counts: timing.counts.to_vec(),
+            sum: seconds(timing.sum_ns),
         }
     }
 
@@ -166,6 +195,10 @@ pub enum Group {
     Unix,
     /// Bytes through sockets.
     Traffic,
+    /// Requests.
+    Http,
+    /// Statements.
+    Postgres,
     /// The probe itself: health, losses, cost.
     Probe,
     /// The daemon's process, under the names that all Prometheus clients use.
@@ -174,12 +207,14 @@ pub enum Group {
 
 impl Group {
     /// All groups in the order of the documentation.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Services,
         Self::Syscalls,
         Self::Tcp,
         Self::Unix,
         Self::Traffic,
+        Self::Http,
+        Self::Postgres,
         Self::Probe,
         Self::OwnProcess,
     ];
@@ -192,6 +227,8 @@ impl Group {
             Self::Tcp => "TCP",
             Self::Unix => "Unix sockets",
             Self::Traffic => "Traffic",
+            Self::Http => "HTTP",
+            Self::Postgres => "Postgres",
             Self::Probe => "The probe itself",
             Self::OwnProcess => "The daemon's process",
         }
@@ -308,6 +345,8 @@ handle! {
     /// A histogram with that many labels.
     HistogramOf, Kind::Histogram
 }
+/// A histogram with that many labels, in the buckets of [`Buckets::Latency`].
+pub type LatencyOf<const LABELS: usize> = HistogramOf<LABELS>;
 handle! {
     /// An info metric with that many labels.
     Info, Kind::Info

@@ -1,0 +1,260 @@
+//! What was said on a socket: one record per call, with a bounded part of its bytes.
+
+use crate::kernel_abi;
+
+/// Most bytes of a call's beginning that a record can carry; the daemon sets a lower limit.
+pub const MAX_HEAD: usize = 8192;
+
+/// Most bytes of a call's end that a record can carry.
+pub const MAX_TAIL: usize = 512;
+
+/// Buffers of a scattered call (`writev`, `sendmsg`, …) that are looked at.
+pub const MAX_BUFFERS: usize = 8;
+
+/// Calls on a connection whose bytes may look like nothing before it is left alone.
+pub const MAX_LOOKS: u8 = 4;
+
+/// Limits of what a record carries, set by the daemon before the programs are loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct PayloadLimits {
+    /// Bytes of the beginning, at most [`MAX_HEAD`].
+    pub head_bytes: u32,
+    /// Bytes of the end, at most [`MAX_TAIL`].
+    pub tail_bytes: u32,
+    /// The reader is woken when this many bytes wait in the ring; before that it comes by itself.
+    pub wake_bytes: u32,
+}
+kernel_abi!(PayloadLimits, 12);
+
+impl PayloadLimits {
+    /// Nothing is copied.
+    pub const OFF: Self = Self {
+        head_bytes: 0,
+        tail_bytes: 0,
+        wake_bytes: 0,
+    };
+}
+
+/// In front of the bytes of each record: `head_bytes` of the beginning, then `tail_bytes` of the
+/// end; what `bytes` says more lies between them and was not copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct PayloadHeader {
+    /// The connection: a number that is never used again while the probe runs.
+    pub stream: u64,
+    /// When the call began, `CLOCK_MONOTONIC` nanoseconds.
+    pub started_ns: u64,
+    /// When it returned.
+    pub ended_ns: u64,
+    /// Bytes that it moved.
+    pub bytes: u64,
+    /// The process.
+    pub tgid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// Records of this stream and direction before this one. A jump tells how many were lost.
+    pub sequence: u32,
+    /// Service id.
+    pub service: u16,
+    /// Bytes of the beginning that follow.
+    pub head_bytes: u16,
+    /// Bytes of the end that follow those.
+    pub tail_bytes: u16,
+    /// A [`PayloadKind`].
+    pub kind: u8,
+    /// A [`StreamClass`].
+    pub class: u8,
+    /// A [`Role`].
+    pub role: u8,
+    /// A [`crate::socket::Transport`].
+    pub transport: u8,
+    /// Zero.
+    pub reserved: [u8; 6],
+}
+kernel_abi!(PayloadHeader, 64);
+
+/// What a record tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PayloadKind {
+    /// The traced process sent bytes.
+    Sent = 1,
+    /// The traced process received bytes.
+    Received = 2,
+    /// The connection ended.
+    Closed = 3,
+}
+
+/// What a connection's bytes look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum StreamClass {
+    /// Nothing is known yet.
+    Unknown = 0,
+    /// HTTP/1.
+    Http1 = 1,
+    /// PostgreSQL.
+    Postgres = 2,
+    /// Something that is not decoded; its bytes are not copied any more.
+    Ignored = 3,
+    /// Encrypted: what goes through the syscalls says nothing.
+    Tls = 4,
+}
+
+/// Which end of the connection the traced process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Role {
+    /// The connection was open before it was seen.
+    Unknown = 0,
+    /// It connected.
+    Client = 1,
+    /// It accepted.
+    Server = 2,
+}
+
+/// What the kernel side remembers of a connection whose bytes are looked at.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Stream {
+    /// Its number, see [`PayloadHeader::stream`].
+    pub id: u64,
+    /// Records of sent bytes so far.
+    pub sent: u32,
+    /// Records of received bytes so far.
+    pub received: u32,
+    /// A [`StreamClass`].
+    pub class: u8,
+    /// Calls that looked like nothing.
+    pub looks: u8,
+    /// A [`Role`].
+    pub role: u8,
+    /// A [`crate::socket::Transport`].
+    pub transport: u8,
+    /// Service id of the process that used it first.
+    pub service: u16,
+    /// Zero.
+    pub reserved: u16,
+}
+kernel_abi!(Stream, 24);
+
+/// Recognises a protocol by the first bytes of a call in one direction, `bytes` of which exist in
+/// all. Runs in the kernel, so it is short; the decoders look closer and may still refuse.
+#[inline(always)]
+pub fn classify(first: &[u8; 8], bytes: u64) -> StreamClass {
+    let word = u32::from_be_bytes([first[0], first[1], first[2], first[3]]);
+    let rest = u32::from_be_bytes([first[4], first[5], first[6], first[7]]);
+    if bytes >= 8 {
+        match word {
+            GET | POST | PUT | HEAD | DELE | PATC | OPTI | CONN | TRAC | HTTP => {
+                return StreamClass::Http1;
+            }
+            // HTTP/2's preface.
+            PRI => return StreamClass::Ignored,
+            _ => {}
+        }
+        // Startup packets have no type, only a length and a code (PostgreSQL, "Message Formats").
+        if word as u64 == bytes && (8..=10_000).contains(&word) {
+            match rest {
+                PROTOCOL_3_0..=PROTOCOL_3_2 | CANCEL | SSL_REQUEST | GSSENC_REQUEST => {
+                    return StreamClass::Postgres;
+                }
+                _ => {}
+            }
+        }
+    }
+    // TLS record: handshake, alert, change cipher spec or application data, version 3.x.
+    if bytes >= 5 && (20..=23).contains(&first[0]) && first[1] == 3 && first[2] <= 4 {
+        return StreamClass::Tls;
+    }
+    if bytes >= 5 && is_postgres_type(first[0]) {
+        let length = u32::from_be_bytes([first[1], first[2], first[3], first[4]]);
+        // The message fits the call, or is the long one that the call begins.
+        if (4..=MAX_PLAUSIBLE).contains(&length)
+            && (u64::from(length) + 1 <= bytes || is_long_type(first[0]))
+        {
+            return StreamClass::Postgres;
+        }
+    }
+    StreamClass::Unknown
+}
+
+const fn ascii(text: &[u8; 4]) -> u32 {
+    u32::from_be_bytes(*text)
+}
+const GET: u32 = ascii(b"GET ");
+const POST: u32 = ascii(b"POST");
+const PUT: u32 = ascii(b"PUT ");
+const HEAD: u32 = ascii(b"HEAD");
+const DELE: u32 = ascii(b"DELE");
+const PATC: u32 = ascii(b"PATC");
+const OPTI: u32 = ascii(b"OPTI");
+const CONN: u32 = ascii(b"CONN");
+const TRAC: u32 = ascii(b"TRAC");
+const HTTP: u32 = ascii(b"HTTP");
+const PRI: u32 = ascii(b"PRI ");
+
+const PROTOCOL_3_0: u32 = 0x0003_0000;
+const PROTOCOL_3_2: u32 = 0x0003_0002;
+const CANCEL: u32 = 80_877_102;
+const SSL_REQUEST: u32 = 80_877_103;
+const GSSENC_REQUEST: u32 = 80_877_104;
+
+/// Longer messages exist, but not as the first thing that is seen of a connection.
+const MAX_PLAUSIBLE: u32 = 64 << 20;
+
+/// Types of messages that begin a call of a client or a server in the middle of a connection.
+#[inline(always)]
+fn is_postgres_type(byte: u8) -> bool {
+    matches!(
+        byte,
+        b'Q' | b'P' | b'B' | b'E' | b'D' | b'C' | b'S' | b'H' | b'X' | b'd' | b'c' | b'f' | b'F'
+            | b'p' | b'T' | b'Z' | b'R' | b'1' | b'2' | b'3' | b'N' | b'A' | b'I' | b'n' | b't'
+            | b's' | b'G' | b'W' | b'K' | b'V' | b'v'
+    )
+}
+
+/// Types whose messages are often longer than one call.
+#[inline(always)]
+fn is_long_type(byte: u8) -> bool {
+    matches!(byte, b'Q' | b'P' | b'B' | b'T' | b'D' | b'd')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn class(bytes: &[u8]) -> StreamClass {
+        let mut first = [0; 8];
+        let n = bytes.len().min(8);
+        first[..n].copy_from_slice(&bytes[..n]);
+        classify(&first, bytes.len() as u64)
+    }
+
+    #[test]
+    fn requests_and_responses_are_http() {
+        assert_eq!(class(b"GET / HTTP/1.1\r\n\r\n"), StreamClass::Http1);
+        assert_eq!(class(b"HTTP/1.1 200 OK\r\n"), StreamClass::Http1);
+        assert_eq!(class(b"OPTIONS * HTTP/1.1\r\n"), StreamClass::Http1);
+        assert_eq!(class(b"PRI * HTTP/2.0\r\n"), StreamClass::Ignored);
+    }
+
+    #[test]
+    fn postgres_is_known_from_its_start_and_from_its_middle() {
+        assert_eq!(class(&[0, 0, 0, 8, 4, 210, 22, 47]), StreamClass::Postgres);
+        assert_eq!(class(b"\0\0\0\x0f\0\x03\0\0user\0a\0"), StreamClass::Postgres);
+        assert_eq!(class(b"Q\0\0\0\x0dSELECT 1\0"), StreamClass::Postgres);
+        assert_eq!(class(b"Z\0\0\0\x05I"), StreamClass::Postgres);
+        assert_eq!(class(b"S\0\0\0\x04"), StreamClass::Postgres);
+    }
+
+    #[test]
+    fn other_protocols_are_not_taken_for_either() {
+        assert_eq!(class(b"*1\r\n$4\r\nPING\r\n"), StreamClass::Unknown);
+        assert_eq!(class(b"SSH-2.0-OpenSSH_9.2\r\n"), StreamClass::Unknown);
+        assert_eq!(class(&[22, 3, 1, 2, 0, 1, 0, 1]), StreamClass::Tls);
+        assert_eq!(class(b"PUTS"), StreamClass::Unknown);
+        assert_eq!(class(b""), StreamClass::Unknown);
+    }
+}

@@ -1,0 +1,242 @@
+//! The connections that are decoded.
+
+use std::collections::HashMap;
+
+use probe_common::payload::{PayloadKind, Role, StreamClass};
+
+use super::{Counts, ServiceTraffic, class_of, role_of};
+use crate::{
+    kernel::payload::PayloadRecord,
+    wire::{
+        http1, postgres,
+        stream::{Direction, Segment, Side},
+    },
+};
+
+/// Connections by the kernel side's number, at most so many.
+#[derive(Debug)]
+pub(super) struct Streams {
+    by_number: HashMap<u64, Stream>,
+    limit: usize,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Stream {
+    service: u16,
+    side: Side,
+    decoder: Decoder,
+    /// Sequence numbers that are due, of sent and of received bytes.
+    due: [u32; 2],
+    last_ns: u64,
+}
+
+#[derive(Debug)]
+enum Decoder {
+    Http(Box<http1::Connection>, http1::Output),
+    Postgres(Box<postgres::Connection>, Vec<postgres::Event>),
+    /// It turned out to be something else, or is not understood.
+    None,
+}
+
+impl Streams {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            by_number: HashMap::new(),
+            limit,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.by_number.len()
+    }
+
+    pub(super) fn remove(&mut self, number: u64) -> Option<Stream> {
+        self.by_number.remove(&number)
+    }
+
+    /// The connection of a record, and the one that had to make room for it.
+    pub(super) fn get(&mut self, record: &PayloadRecord<'_>) -> (&mut Stream, Option<Stream>) {
+        let number = record.header.stream;
+        let is_new = !self.by_number.contains_key(&number);
+        let evicted = if is_new && self.by_number.len() >= self.limit {
+            self.evict()
+        } else {
+            None
+        };
+        let stream = self
+            .by_number
+            .entry(number)
+            .or_insert_with(|| Stream::new(record));
+        (stream, evicted)
+    }
+
+    /// Takes out the connection that was silent longest. A walk over all of them, which only a host
+    /// with more connections than the limit pays, and then once per new connection.
+    fn evict(&mut self) -> Option<Stream> {
+        let silent = self
+            .by_number
+            .iter()
+            .min_by_key(|(_, stream)| stream.last_ns)
+            .map(|(number, _)| *number)?;
+        self.by_number.remove(&silent)
+    }
+
+    /// Requests that services are answering now.
+    pub(super) fn in_flight(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
+        self.by_number.values().filter_map(|stream| match &stream.decoder {
+            Decoder::Http(connection, _) if stream.side == Side::Server => {
+                Some((stream.service, connection.in_flight() as u64))
+            }
+            _ => None,
+        })
+    }
+}
+
+impl Stream {
+    fn new(record: &PayloadRecord<'_>) -> Self {
+        let header = &record.header;
+        let side = side_of(record);
+        let decoder = match class_of(header.class) {
+            Some(StreamClass::Http1) => Decoder::Http(
+                Box::new(http1::Connection::new(side, http1::Limits::default())),
+                http1::Output::default(),
+            ),
+            Some(StreamClass::Postgres) => Decoder::Postgres(
+                Box::new(postgres::Connection::new(side, postgres::Limits::default())),
+                Vec::new(),
+            ),
+            _ => Decoder::None,
+        };
+        Self {
+            service: header.service,
+            side,
+            decoder,
+            // A stream that is seen from its middle begins with whatever comes.
+            due: [u32::MAX; 2],
+            last_ns: header.ended_ns,
+        }
+    }
+
+    /// Decodes one call.
+    pub(super) fn feed(
+        &mut self,
+        record: &PayloadRecord<'_>,
+        service: &mut ServiceTraffic,
+        counts: &mut Counts,
+    ) {
+        let header = &record.header;
+        self.last_ns = header.ended_ns;
+        let sent = header.kind == PayloadKind::Sent as u8;
+        let direction = match (sent, self.side) {
+            (true, Side::Client) | (false, Side::Server) => Direction::ToServer,
+            (true, Side::Server) | (false, Side::Client) => Direction::ToClient,
+        };
+        let lost = self.missing(usize::from(sent), header.sequence);
+        counts.records_lost += u64::from(lost);
+        let segment = Segment {
+            start_ns: header.started_ns,
+            end_ns: header.ended_ns,
+            len: header.bytes,
+            head: record.head,
+            tail: record.tail,
+        };
+        match &mut self.decoder {
+            Decoder::Http(connection, output) => {
+                if lost > 0 {
+                    connection.lost(direction, output);
+                }
+                connection.feed(direction, &segment, output);
+            }
+            Decoder::Postgres(connection, events) => {
+                if lost > 0 {
+                    connection.lost(direction);
+                }
+                connection.segment(direction, &segment, &mut service.postgres.cache, events);
+            }
+            Decoder::None => return,
+        }
+        self.take(service, counts);
+    }
+
+    /// Records of a direction that are missing before this one.
+    fn missing(&mut self, direction: usize, sequence: u32) -> u32 {
+        let Some(due) = self.due.get_mut(direction) else {
+            return 0;
+        };
+        let missing = if *due == u32::MAX { 0 } else { sequence.wrapping_sub(*due) };
+        *due = sequence.wrapping_add(1);
+        // Two threads on one connection may come in the wrong order; that is no loss of billions.
+        if missing > 1 << 24 { 1 } else { missing }
+    }
+
+    /// The connection ended.
+    pub(super) fn close(&mut self, at_ns: u64, service: &mut ServiceTraffic, counts: &mut Counts) {
+        match &mut self.decoder {
+            Decoder::Http(connection, output) => connection.close(at_ns, output),
+            Decoder::Postgres(connection, events) => connection.finish(events),
+            Decoder::None => {}
+        }
+        self.take(service, counts);
+    }
+
+    /// The connection made room for another one: what was under way on it is not known.
+    pub(super) fn forget(&mut self, counts: &mut Counts) {
+        if let Decoder::Http(connection, _) = &self.decoder {
+            counts.uncertain += connection.in_flight() as u64;
+        }
+    }
+
+    /// Adds what the decoder said to the numbers.
+    fn take(&mut self, service: &mut ServiceTraffic, counts: &mut Counts) {
+        let mut over = false;
+        match &mut self.decoder {
+            Decoder::Http(_, output) => {
+                counts.desynchronised += output.stats.desynchronised;
+                output.stats = http1::Stats::default();
+                for event in output.events.drain(..) {
+                    match event {
+                        http1::Event::Exchange(exchange) => {
+                            service.http.exchange(self.side, &exchange, counts);
+                        }
+                        http1::Event::Opaque(_) => over = true,
+                        http1::Event::NotHttp1(_) => {
+                            counts.not_decoded += 1;
+                            over = true;
+                        }
+                    }
+                }
+            }
+            Decoder::Postgres(connection, events) => {
+                for event in events.drain(..) {
+                    service.postgres.event(self.side, &event, counts);
+                    if event == postgres::Event::NotPostgres {
+                        counts.not_decoded += 1;
+                    }
+                }
+                over = connection.is_left();
+            }
+            Decoder::None => {}
+        }
+        if over {
+            // Memory is given back at once; the entry stays so that it is not looked at again.
+            self.decoder = Decoder::None;
+        }
+    }
+}
+
+/// Which end the traced process is: as the kernel side saw it begin, else as the first bytes tell.
+fn side_of(record: &PayloadRecord<'_>) -> Side {
+    match role_of(record.header.role) {
+        Some(Role::Client) => return Side::Client,
+        Some(Role::Server) => return Side::Server,
+        _ => {}
+    }
+    let sent = record.header.kind == PayloadKind::Sent as u8;
+    let answer = match class_of(record.header.class) {
+        Some(StreamClass::Http1) => record.head.starts_with(b"HTTP"),
+        // Types that only a server sends; those that both send are the client's here.
+        _ => record.head.first().is_some_and(|byte| b"RZT12345nstNAKIGWVv".contains(byte)),
+    };
+    if sent == answer { Side::Server } else { Side::Client }
+}
