@@ -6,7 +6,7 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::{sys::signal::Signal, unistd::User};
 use tempfile::TempDir;
 
@@ -49,7 +49,7 @@ impl Cluster {
         run("initdb", command)?;
         let settings = format!(
             "listen_addresses = '127.0.0.1'\nport = {}\nunix_socket_directories = '{}'\n\
-             ssl = off\nfsync = off\nshared_buffers = 16MB\nmax_connections = 50\n",
+             ssl = off\nshared_preload_libraries = 'pg_stat_statements'\nfsync = off\nshared_buffers = 16MB\nmax_connections = 50\n",
             cluster.address.port(),
             cluster.directory.path().display()
         );
@@ -155,6 +155,28 @@ impl Postgres {
             .arg("postgres");
         run("pgbench -i", command)?;
         Ok(())
+    }
+
+    /// Runs statements with psql, one transaction each, going on after errors; the rows that they
+    /// return, without headings.
+    ///
+    /// # Errors
+    /// psql is not installed or can't connect.
+    pub fn psql(&self, connection: &[String], statements: &[&str]) -> Result<String> {
+        let mut command = Command::new(need(&format!("{PROGRAMS}/psql"), "postgresql-client-15")?);
+        command.args(["-X", "-A", "-t", "-q"]).args(connection);
+        for statement in statements {
+            command.args(["-c", statement]);
+        }
+        command.arg("postgres");
+        let output = command.output().context("psql")?;
+        // 1 says that a statement failed, which tests want; 2 that there was no connection.
+        ensure!(
+            matches!(output.status.code(), Some(0 | 1)),
+            "psql: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     }
 
     /// A pgbench command that has no arguments but how to connect.

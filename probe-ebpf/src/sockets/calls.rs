@@ -170,6 +170,10 @@ fn transferred(
     bytes: u64,
 ) -> Option<(*const u8, Transport)> {
     let sk = socket_of(fd)?;
+    if payload::is_unix(sk) {
+        count_unix(call.service, direction, bytes);
+        return Some((sk, Transport::Unix));
+    }
     if let Some(socket) = SOCKETS.get_ptr_mut(sk as u64) {
         // SAFETY: a live map value; the fields are read and written whole.
         unsafe {
@@ -192,9 +196,7 @@ fn transferred(
             Some((sk, Transport::Tcp))
         }
         Ok(Kind::Unix) => {
-            if let Some(stats) = stats(call.service) {
-                add(&mut stats.unix, direction, bytes);
-            }
+            count_unix(call.service, direction, bytes);
             Some((sk, Transport::Unix))
         }
         Ok(Kind::Other) => None,
@@ -202,6 +204,13 @@ fn transferred(
             losses::count(Loss::ReadFailed);
             None
         }
+    }
+}
+
+#[inline(always)]
+fn count_unix(service: u16, direction: Direction, bytes: u64) {
+    if let Some(stats) = stats(service) {
+        add(&mut stats.unix, direction, bytes);
     }
 }
 
@@ -401,11 +410,19 @@ fn socket_with_file(socket: *const u8, file: *const u8) -> Option<*const u8> {
         return None;
     }
     // Unreadable private data is no pointer, so this is no socket.
-    let owner = read::<*const u8>(socket, offset!(socket_file)).ok()?;
+    let (owner, sk) = if offset!(socket_sk) == offset!(socket_file) + size_of::<usize>() {
+        // Neighbours on every kernel so far: one read for both.
+        let [owner, sk] = read::<[*const u8; 2]>(socket, offset!(socket_file)).ok()?;
+        (owner, sk)
+    } else {
+        (
+            read::<*const u8>(socket, offset!(socket_file)).ok()?,
+            read::<*const u8>(socket, offset!(socket_sk)).ok()?,
+        )
+    };
     if owner != file {
         return None;
     }
-    let sk = read::<*const u8>(socket, offset!(socket_sk)).ok()?;
     if sk.is_null() {
         return gone();
     }
