@@ -72,6 +72,7 @@ impl Source for MadeUp {
         }
         Ok(Collected {
             snapshot: self.fixture.snapshot.clone(),
+            traffic: self.fixture.traffic.clone(),
             services: self.fixture.services.clone(),
         })
     }

@@ -10,11 +10,18 @@ use probe_common::{
 };
 
 use super::{Build, ExitCount, Families, Inputs, Outcome, OwnProcess, ServiceView, collect};
-use crate::kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot};
+use crate::{
+    kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot},
+    traffic::{
+        Counts, HttpClientKey, HttpSeries, HttpServerKey, PostgresSeries, Report, ServiceReport,
+        StatementKey, StatementOutcome, Timing,
+    },
+};
 
 /// What is behind one scrape.
 pub(crate) struct Fixture {
     pub(crate) snapshot: Snapshot,
+    pub(crate) traffic: Report,
     pub(crate) services: Vec<ServiceView>,
     pub(crate) build: Build,
     pub(crate) own_process: OwnProcess,
@@ -25,6 +32,15 @@ impl Fixture {
     pub(crate) fn of_size(services: u16, syscalls: u16) -> Self {
         let mut fixture = Self {
             snapshot: snapshot(),
+            traffic: Report {
+                services: (1..=services).map(|id| (id, requests_and_statements())).collect(),
+                counts: Counts {
+                    records: 12,
+                    uncertain: 1,
+                    streams: 3,
+                    ..Counts::default()
+                },
+            },
             services: (1..=services).map(service).collect(),
             build: Build {
                 version: "0.1.0".to_owned(),
@@ -78,12 +94,65 @@ impl Fixture {
     pub(crate) fn families(&self) -> Families {
         collect(&Inputs {
             snapshot: &self.snapshot,
+            traffic: &self.traffic,
             services: &self.services,
             build: &self.build,
             started_at: UNIX_EPOCH + Duration::from_secs(1_790_000_000),
             own_process: Some(&self.own_process),
             read_time: Duration::from_micros(1500),
         })
+    }
+}
+
+/// One series of each kind.
+fn requests_and_statements() -> ServiceReport {
+    let timing = |observations: &[u64]| {
+        let mut timing = Timing::default();
+        observations.iter().for_each(|ns| timing.observe(*ns));
+        timing
+    };
+    let http = HttpSeries {
+        duration: timing(&[2_000_000, 70_000_000]),
+        first_byte: timing(&[1_000_000, 60_000_000]),
+        request_bytes: 10,
+        response_bytes: 2_000,
+        aborted: 1,
+    };
+    let postgres = PostgresSeries {
+        calls: 2,
+        duration: timing(&[80_000, 300_000]),
+        first_byte: timing(&[70_000, 200_000]),
+        rows: 5,
+    };
+    let statement = |outcome| StatementKey {
+        database: "shop".into(),
+        operation: "SELECT",
+        outcome,
+    };
+    let statements = [StatementOutcome::Ok, StatementOutcome::Error(*b"23505")]
+        .map(|outcome| (statement(outcome), postgres.clone()));
+    ServiceReport {
+        http_server: [(
+            HttpServerKey {
+                method: "GET",
+                route: "/items/{id}".into(),
+                status: 200,
+            },
+            http.clone(),
+        )]
+        .into(),
+        http_client: [(
+            HttpClientKey {
+                method: "POST",
+                server: "api.example".into(),
+                status: 503,
+            },
+            http,
+        )]
+        .into(),
+        http_active: 1,
+        postgres_server: statements.clone().into(),
+        postgres_client: statements.into(),
     }
 }
 
