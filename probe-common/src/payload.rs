@@ -172,7 +172,7 @@ pub fn classify(first: &[u8; 8], bytes: u64) -> StreamClass {
         let length = u32::from_be_bytes([first[1], first[2], first[3], first[4]]);
         // The message fits the call, or is the long one that the call begins.
         if (4..=MAX_PLAUSIBLE).contains(&length)
-            && (u64::from(length) + 1 <= bytes || is_long_type(first[0]))
+            && (u64::from(length) < bytes || is_long_type(first[0]))
         {
             return StreamClass::Postgres;
         }
@@ -209,9 +209,36 @@ const MAX_PLAUSIBLE: u32 = 64 << 20;
 fn is_postgres_type(byte: u8) -> bool {
     matches!(
         byte,
-        b'Q' | b'P' | b'B' | b'E' | b'D' | b'C' | b'S' | b'H' | b'X' | b'd' | b'c' | b'f' | b'F'
-            | b'p' | b'T' | b'Z' | b'R' | b'1' | b'2' | b'3' | b'N' | b'A' | b'I' | b'n' | b't'
-            | b's' | b'G' | b'W' | b'K' | b'V' | b'v'
+        b'Q' | b'P'
+            | b'B'
+            | b'E'
+            | b'D'
+            | b'C'
+            | b'S'
+            | b'H'
+            | b'X'
+            | b'd'
+            | b'c'
+            | b'f'
+            | b'F'
+            | b'p'
+            | b'T'
+            | b'Z'
+            | b'R'
+            | b'1'
+            | b'2'
+            | b'3'
+            | b'N'
+            | b'A'
+            | b'I'
+            | b'n'
+            | b't'
+            | b's'
+            | b'G'
+            | b'W'
+            | b'K'
+            | b'V'
+            | b'v'
     )
 }
 
@@ -243,7 +270,10 @@ mod tests {
     #[test]
     fn postgres_is_known_from_its_start_and_from_its_middle() {
         assert_eq!(class(&[0, 0, 0, 8, 4, 210, 22, 47]), StreamClass::Postgres);
-        assert_eq!(class(b"\0\0\0\x0f\0\x03\0\0user\0a\0"), StreamClass::Postgres);
+        assert_eq!(
+            class(b"\0\0\0\x0f\0\x03\0\0user\0a\0"),
+            StreamClass::Postgres
+        );
         assert_eq!(class(b"Q\0\0\0\x0dSELECT 1\0"), StreamClass::Postgres);
         assert_eq!(class(b"Z\0\0\0\x05I"), StreamClass::Postgres);
         assert_eq!(class(b"S\0\0\0\x04"), StreamClass::Postgres);

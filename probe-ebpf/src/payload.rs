@@ -10,7 +10,9 @@ use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{
         bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_probe_read_user,
-        generated::{bpf_probe_read_user as probe_read_user, bpf_ringbuf_output, bpf_ringbuf_query},
+        generated::{
+            bpf_probe_read_user as probe_read_user, bpf_ringbuf_output, bpf_ringbuf_query,
+        },
     },
     macros::map,
     maps::{LruHashMap, PerCpuArray, RingBuf},
@@ -111,7 +113,10 @@ pub(crate) fn end(sk: *const u8, now_ns: u64) {
         transport: stream.transport,
         reserved: [0; 6],
     };
-    if PAYLOAD.output::<PayloadHeader>(header, u64::from(BPF_RB_NO_WAKEUP)).is_err() {
+    if PAYLOAD
+        .output::<PayloadHeader>(header, u64::from(BPF_RB_NO_WAKEUP))
+        .is_err()
+    {
         losses::count(Loss::PayloadRingFull);
     }
 }
@@ -357,14 +362,8 @@ fn send(record: &mut Record, copied: u64) {
     };
     let length = size_of::<PayloadHeader>() as u64 + (copied & (2 * MAX_HEAD as u64 - 1));
     // SAFETY: the length is at most header and bytes together.
-    let result = unsafe {
-        bpf_ringbuf_output(
-            ring,
-            (&raw mut *record).cast(),
-            length,
-            u64::from(flags),
-        )
-    };
+    let result =
+        unsafe { bpf_ringbuf_output(ring, (&raw mut *record).cast(), length, u64::from(flags)) };
     if result != 0 {
         losses::count(Loss::PayloadRingFull);
     }

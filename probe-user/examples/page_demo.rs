@@ -2,6 +2,7 @@
 //! `cargo run -p probe-user --example page_demo -- 127.0.0.1:9739 [empty|lossy]`.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -16,6 +17,10 @@ use probe_user::{
     api::{CollectError, Collected, Source, Status, serve},
     kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime},
     metrics::{Build, ExitCount, Outcome, ServiceView},
+    traffic::{
+        Counts, HttpClientKey, HttpSeries, HttpServerKey, PostgresSeries, ServiceReport,
+        StatementKey, StatementOutcome, Timing,
+    },
 };
 use tokio_util::sync::CancellationToken;
 
@@ -43,6 +48,43 @@ const CALLS: [(syscalls::Sysno, f64, f64, f64, u32); 12] = [
     (syscalls::Sysno::kill, 0.002, 700.0, 0.02, 3),
 ];
 
+/// Method, route, status, requests a second, typical nanoseconds, share that is aborted.
+const REQUESTS: [(&str, &str, u16, f64, f64, f64); 12] = [
+    ("GET", "/api/products/{id}", 200, 310.0, 2_100_000.0, 0.0),
+    ("GET", "/api/products/{id}", 404, 6.5, 700_000.0, 0.0),
+    ("GET", "/api/products", 200, 84.0, 11_000_000.0, 0.004),
+    ("POST", "/api/orders", 201, 22.0, 38_000_000.0, 0.0),
+    ("POST", "/api/orders", 409, 0.8, 9_000_000.0, 0.0),
+    ("POST", "/api/orders", 503, 0.6, 240_000_000.0, 0.0),
+    ("GET", "/api/orders/{id}/items", 200, 47.0, 4_600_000.0, 0.0),
+    ("GET", "/static/{file}", 200, 520.0, 90_000.0, 0.0),
+    ("GET", "/static/{file}", 304, 260.0, 60_000.0, 0.0),
+    ("GET", "/api/export", 200, 0.07, 1_900_000_000.0, 0.2),
+    ("POST", "/login", 401, 1.7, 180_000_000.0, 0.0),
+    ("GET", "/healthz", 200, 0.5, 130_000.0, 0.0),
+];
+
+/// Database, operation, SQLSTATE, statements a second, typical nanoseconds, rows each.
+type Statements = (&'static str, &'static str, &'static [u8; 5], f64, f64, f64);
+
+const STATEMENTS: [Statements; 8] = [
+    ("shop", "SELECT", b"00000", 1_450.0, 380_000.0, 6.4),
+    ("shop", "SELECT", b"57014", 0.3, 900_000_000.0, 0.0),
+    ("shop", "INSERT", b"00000", 61.0, 1_300_000.0, 1.0),
+    ("shop", "INSERT", b"23505", 1.1, 700_000.0, 0.0),
+    ("shop", "UPDATE", b"00000", 44.0, 2_200_000.0, 1.3),
+    ("shop", "UPDATE", b"40P01", 0.12, 900_000_000.0, 0.0),
+    ("shop", "COMMIT", b"00000", 70.0, 3_100_000.0, 0.0),
+    (
+        "analytics",
+        "SELECT",
+        b"00000",
+        0.4,
+        1_700_000_000.0,
+        88_000.0,
+    ),
+];
+
 struct Demo {
     begin: Instant,
     started_at: SystemTime,
@@ -61,19 +103,21 @@ fn total(rate: f64, seconds: f64) -> u64 {
     (rate * (seconds + wave)).max(0.0) as u64
 }
 
+/// Around a typical value: a factor, and the share of the observations that it gets.
+const SPREAD: [(f64, f64); 7] = [
+    (0.5, 0.06),
+    (1.0, 0.46),
+    (2.0, 0.3),
+    (4.0, 0.12),
+    (8.0, 0.04),
+    (30.0, 0.015),
+    (200.0, 0.005),
+];
+
 /// That many observations around a typical value, with a tail.
 fn spread(count: u64, typical_ns: f64) -> Histogram {
     let mut histogram = Histogram::EMPTY;
-    let shares = [
-        (0.5, 0.06),
-        (1.0, 0.46),
-        (2.0, 0.3),
-        (4.0, 0.12),
-        (8.0, 0.04),
-        (30.0, 0.015),
-        (200.0, 0.005),
-    ];
-    for (factor, share) in shares {
+    for (factor, share) in SPREAD {
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
@@ -100,6 +144,7 @@ impl Source for Demo {
                 add_service(&mut collected, id, service, seconds);
             }
             collected.snapshot.programs = programs(seconds);
+            add_traffic(&mut collected, seconds);
         }
         if self.lossy {
             for (loss, count) in Loss::ALL.iter().zip(&mut collected.snapshot.losses) {
@@ -109,6 +154,8 @@ impl Source for Demo {
                     _ => 0,
                 };
             }
+            collected.traffic.counts.records_lost = 310;
+            collected.traffic.counts.desynchronised = 2;
         }
         collected.snapshot.probes = self.status().probes;
         Ok(collected)
@@ -203,6 +250,113 @@ fn add_service(
         };
         snapshot.connect_errors.insert(key, total(0.02, seconds));
     }
+}
+
+/// The web servers answer, the shop asks the database and another server, the database executes.
+fn add_traffic(collected: &mut Collected, seconds: f64) {
+    let services = &mut collected.traffic.services;
+    services.insert(
+        1,
+        ServiceReport {
+            postgres_server: statements(1.0, seconds),
+            ..ServiceReport::default()
+        },
+    );
+    let payments = HttpClientKey {
+        method: "POST",
+        server: "payments.example".into(),
+        status: 200,
+    };
+    services.insert(
+        2,
+        ServiceReport {
+            http_server: requests(1.0, seconds),
+            http_client: [(payments, exchanges(22.0, 71_000_000.0, 0.001, seconds))].into(),
+            http_active: total(7.0, seconds) % 9,
+            postgres_client: statements(0.9, seconds),
+            ..ServiceReport::default()
+        },
+    );
+    services.insert(
+        3,
+        ServiceReport {
+            http_server: requests(1.2, seconds),
+            http_active: total(11.0, seconds) % 13,
+            ..ServiceReport::default()
+        },
+    );
+    collected.traffic.counts = Counts {
+        records: total(9_000.0, seconds),
+        streams: 46,
+        uncertain: 5,
+        ..Counts::default()
+    };
+}
+
+fn requests(share: f64, seconds: f64) -> BTreeMap<HttpServerKey, HttpSeries> {
+    let series = REQUESTS.map(|(method, route, status, rate, typical_ns, aborted)| {
+        let key = HttpServerKey {
+            method,
+            route: route.into(),
+            status,
+        };
+        (key, exchanges(rate * share, typical_ns, aborted, seconds))
+    });
+    series.into()
+}
+
+fn exchanges(rate: f64, typical_ns: f64, aborted: f64, seconds: f64) -> HttpSeries {
+    HttpSeries {
+        duration: timing(total(rate, seconds), typical_ns),
+        aborted: total(rate * aborted, seconds),
+        ..HttpSeries::default()
+    }
+}
+
+fn statements(share: f64, seconds: f64) -> BTreeMap<StatementKey, PostgresSeries> {
+    let series = STATEMENTS.map(|(database, operation, state, rate, typical_ns, rows)| {
+        let key = StatementKey {
+            database: database.into(),
+            operation,
+            outcome: if state == b"00000" {
+                StatementOutcome::Ok
+            } else {
+                StatementOutcome::Error(*state)
+            },
+        };
+        let calls = total(rate * share, seconds);
+        let series = PostgresSeries {
+            calls,
+            duration: timing(calls, typical_ns),
+            rows: total(rate * share * rows, seconds),
+            ..PostgresSeries::default()
+        };
+        (key, series)
+    });
+    series.into()
+}
+
+/// As [`spread`], in the buckets of requests and statements.
+fn timing(count: u64, typical_ns: f64) -> Timing {
+    let mut timing = Timing::default();
+    for (factor, share) in SPREAD {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "made-up numbers"
+        )]
+        let (ns, some) = (
+            (typical_ns * factor.min(8.0)) as u64,
+            (count as f64 * share) as u64,
+        );
+        let mut one = Timing::default();
+        one.observe(ns);
+        timing.sum_ns += ns * some;
+        for (sum, bucket) in timing.counts.iter_mut().zip(one.counts) {
+            *sum += bucket * some;
+        }
+    }
+    timing
 }
 
 fn sockets(rate: f64, seconds: f64) -> SocketStats {

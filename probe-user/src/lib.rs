@@ -7,4 +7,8 @@ pub mod config;
 pub mod daemon;
 pub mod kernel;
 pub mod metrics;
+pub mod routes;
+pub mod sql;
 pub mod targets;
+pub mod traffic;
+pub mod wire;

@@ -34,6 +34,7 @@ pub const BEGAN_UNTRACED: &str = "call_began_untraced";
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     text: String,
+    payload: bool,
 }
 
 impl Config {
@@ -41,6 +42,7 @@ impl Config {
     pub fn new() -> Self {
         Self {
             text: "[log]\nlevel = \"debug\"\n".into(),
+            payload: false,
         }
     }
 
@@ -50,6 +52,14 @@ impl Config {
         self.text.push_str(&format!(
             "[[service]]\nname = \"{name}\"\npids = {pids:?}\n"
         ));
+        self
+    }
+
+    /// Has requests and statements decoded, too. Off unless a test is about them: the verifier of
+    /// Linux 6.1 walks through that code for seconds when the machine is emulated.
+    #[must_use]
+    pub fn with_payload(mut self) -> Self {
+        self.payload = true;
         self
     }
 
@@ -98,6 +108,9 @@ impl Probe {
         std::fs::write(&path, config.text(address))?;
         let mut command = site.hostprobe("run");
         command.arg("--config").arg(&path);
+        if !config.payload {
+            command.args(["--set", "kernel.probes.payload=false"]);
+        }
         let mut probe = Self {
             process: Process::spawn("hostprobe", command)?,
             address,

@@ -27,6 +27,7 @@ impl Shown {
         let mut client = run_stopped("refused", &site.workload(&["refused", "count=3"]))?;
         let mut server = run_stopped("pair", &site.workload(&["pair", "connections=2"]))?;
         let config = Config::new()
+            .with_payload()
             .service("client", &[client.pid()])
             .service("server", &[server.pid()]);
         let probe = Probe::start(&site, &config)?;

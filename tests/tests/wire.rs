@@ -31,8 +31,10 @@ fn all_certain(metrics: &Metrics) -> Result<()> {
 fn counted_by_postgres(postgres: &Postgres) -> Result<BTreeMap<String, (u64, u64)>> {
     let text = postgres.psql(
         &postgres.over_unix(),
-        &["SELECT split_part(query, ' ', 1), sum(calls), sum(rows) FROM pg_stat_statements \
-           WHERE query ~ 'pgbench_' AND query ~ '^(SELECT abalance|UPDATE|INSERT)' GROUP BY 1"],
+        &[
+            "SELECT split_part(query, ' ', 1), sum(calls), sum(rows) FROM pg_stat_statements \
+           WHERE query ~ 'pgbench_' AND query ~ '^(SELECT abalance|UPDATE|INSERT)' GROUP BY 1",
+        ],
     )?;
     text.lines()
         .map(|line| {
@@ -56,6 +58,7 @@ fn statements_equal(mode: &str, connection: fn(&Postgres) -> Vec<String>) -> Res
     command.args(["-n", "-M", mode, "-c", &clients, "-t", &transactions]);
     let mut client = run_stopped("pgbench", &command)?;
     let config = Config::new()
+        .with_payload()
         .service("server", &[postgres.pid()])
         .service("client", &[client.pid()]);
     let probe = Probe::start(&site, &config)?;
@@ -86,14 +89,26 @@ fn statements_equal(mode: &str, connection: fn(&Postgres) -> Vec<String>) -> Res
             ];
             for (name, labels, expected) in [
                 ("hostprobe_postgres_statements_total", ok.as_slice(), calls),
-                ("hostprobe_postgres_statement_duration_seconds_count", &ok, calls),
-                ("hostprobe_postgres_statement_ttfb_seconds_count", &ok, calls),
+                (
+                    "hostprobe_postgres_statement_duration_seconds_count",
+                    &ok,
+                    calls,
+                ),
+                (
+                    "hostprobe_postgres_statement_ttfb_seconds_count",
+                    &ok,
+                    calls,
+                ),
                 ("hostprobe_postgres_rows_total", &by_operation, rows),
                 ("db_client_operation_duration_seconds_count", &client, calls),
             ] {
                 let count = metrics.count(name, labels);
                 ensure!(
-                    if exact { count == *expected } else { count >= *expected },
+                    if exact {
+                        count == *expected
+                    } else {
+                        count >= *expected
+                    },
                     "{name}{labels:?} is {count}; Postgres counted {expected}"
                 );
             }
@@ -151,8 +166,19 @@ fn errors_are_counted_by_sqlstate() -> Result<()> {
     let site = site()?;
     let postgres = Cluster::create()?.start()?;
     let unix = postgres.over_unix();
-    postgres.psql(&unix, &["CREATE TABLE t (a integer PRIMARY KEY)", "INSERT INTO t VALUES (1)"])?;
-    let probe = Probe::start(&site, &Config::new().service("server", &[postgres.pid()]))?;
+    postgres.psql(
+        &unix,
+        &[
+            "CREATE TABLE t (a integer PRIMARY KEY)",
+            "INSERT INTO t VALUES (1)",
+        ],
+    )?;
+    let probe = Probe::start(
+        &site,
+        &Config::new()
+            .with_payload()
+            .service("server", &[postgres.pid()]),
+    )?;
     for (times, (_, statement)) in (1..).zip(PROVOKED) {
         for connection in [postgres.over_tcp(), postgres.over_unix()] {
             postgres.psql(&connection, &vec![statement; times])?;
@@ -160,8 +186,11 @@ fn errors_are_counted_by_sqlstate() -> Result<()> {
     }
     probe.eventually(|metrics| {
         all_certain(metrics)?;
-        let counted =
-            metrics.counts_by("sqlstate", "hostprobe_postgres_errors_total", &[("service", "server")]);
+        let counted = metrics.counts_by(
+            "sqlstate",
+            "hostprobe_postgres_errors_total",
+            &[("service", "server")],
+        );
         let expected: BTreeMap<String, u64> = (1..)
             .zip(PROVOKED)
             .map(|(times, (state, _))| (state.to_owned(), 2 * times))
@@ -179,7 +208,10 @@ fn requests_are_counted_by_route_and_status() -> Result<()> {
     const REQUESTS: u64 = 20;
     let site = site()?;
     let app = WebApp::start()?;
-    let probe = Probe::start(&site, &Config::new().service("web", &[app.pid()]))?;
+    let probe = Probe::start(
+        &site,
+        &Config::new().with_payload().service("web", &[app.pid()]),
+    )?;
     for _ in 0..CONNECTIONS {
         let mut connection = Connection::open(app.address())?;
         for item in 0..REQUESTS {
@@ -202,9 +234,15 @@ fn requests_are_counted_by_route_and_status() -> Result<()> {
                 ("http_response_status_code", status),
             ];
             let count = metrics.count("http_server_request_duration_seconds_count", &labels);
-            ensure!(count == expected, "{count} requests {labels:?}, not {expected}");
+            ensure!(
+                count == expected,
+                "{count} requests {labels:?}, not {expected}"
+            );
         }
-        let all = metrics.count("http_server_request_duration_seconds_count", &[("service", "web")]);
+        let all = metrics.count(
+            "http_server_request_duration_seconds_count",
+            &[("service", "web")],
+        );
         let expected = CONNECTIONS * (REQUESTS + 1);
         ensure!(all == expected, "{all} requests in all, not {expected}");
         let active = metrics.count("http_server_active_requests", &[("service", "web")]);

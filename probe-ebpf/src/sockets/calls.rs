@@ -98,10 +98,15 @@ pub(crate) fn on_call(call: &Call) {
         SEND_MESSAGES | RECEIVE_MESSAGES => message_bytes(call),
         _ => call.result as u64,
     };
-    if !peeked
-        && let Some((sk, transport)) = transferred(call, call.arg0(), direction, bytes)
-    {
-        payload::record(call, sk, transport, direction.kind(), bytes, buffers_of(call));
+    if !peeked && let Some((sk, transport)) = transferred(call, call.arg0(), direction, bytes) {
+        payload::record(
+            call,
+            sk,
+            transport,
+            direction.kind(),
+            bytes,
+            buffers_of(call),
+        );
     }
     if call.kind == SPLICE
         && let Some((sk, _)) = transferred(call, call.arg2(), Direction::Sent, bytes)
@@ -118,8 +123,14 @@ fn buffers_of(call: &Call) -> Buffers {
         SyscallKind::Receive as u8,
         SyscallKind::ReceiveFrom as u8,
     ];
-    const VECTOR: [u8; 2] = [SyscallKind::SendVector as u8, SyscallKind::ReceiveVector as u8];
-    const MESSAGE: [u8; 2] = [SyscallKind::SendMessage as u8, SyscallKind::ReceiveMessage as u8];
+    const VECTOR: [u8; 2] = [
+        SyscallKind::SendVector as u8,
+        SyscallKind::ReceiveVector as u8,
+    ];
+    const MESSAGE: [u8; 2] = [
+        SyscallKind::SendMessage as u8,
+        SyscallKind::ReceiveMessage as u8,
+    ];
     /// `msg_iov` and `msg_iovlen` of `struct user_msghdr` on 64-bit architectures.
     const MSG_IOV: u64 = 16;
     if FLAT.contains(&call.kind) {

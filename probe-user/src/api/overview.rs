@@ -10,6 +10,9 @@ use probe_common::{
 };
 use serde::Serialize;
 
+mod traffic;
+
+use self::traffic::{StreamNumbers, TrafficNumbers};
 use super::{
     App, CollectError,
     json::{About, LossCount, Probe, Program, Service, loss_list, probe_list, program_list},
@@ -21,6 +24,7 @@ use crate::metrics::{
     metric::seconds,
     names,
 };
+use crate::traffic::ServiceReport;
 
 /// The whole answer.
 #[derive(Serialize)]
@@ -29,10 +33,13 @@ pub(super) struct Overview {
     about: About,
     /// Upper bounds of the kernel's buckets; a histogram's last bucket has none.
     bounds_seconds: Vec<f64>,
+    /// The same for requests and statements.
+    latency_bounds_seconds: Vec<f64>,
     services: Vec<ServiceNumbers>,
     probes: Vec<Probe>,
     programs: Vec<Program>,
     losses: Vec<LossCount>,
+    streams: StreamNumbers,
     own_process: Option<OwnProcess>,
     read_seconds: f64,
 }
@@ -44,6 +51,8 @@ struct ServiceNumbers {
     syscalls: Vec<SyscallNumbers>,
     tcp: TcpNumbers,
     unix: UnixNumbers,
+    #[serde(flatten)]
+    traffic: TrafficNumbers,
 }
 
 #[derive(Serialize)]
@@ -80,7 +89,7 @@ struct UnixNumbers {
     received_bytes: u64,
 }
 
-/// A histogram at the kernel's full resolution; empty buckets at the end are left out.
+/// A histogram at its full resolution; empty buckets at the end are left out.
 #[derive(Serialize)]
 struct Buckets {
     count: u64,
@@ -102,17 +111,19 @@ impl Overview {
             at_seconds: epoch_seconds(reading.at),
             about: About::from(&reading.status),
             bounds_seconds: (0..BUCKETS).filter_map(bound_ns).map(seconds).collect(),
+            latency_bounds_seconds: traffic::latency_bounds_seconds(),
             services: service_numbers(reading),
             probes: probe_list(snapshot),
             programs: program_list(snapshot),
             losses: loss_list(snapshot),
+            streams: StreamNumbers::from(&reading.collected.traffic.counts),
             own_process: reading.own_process,
             read_seconds: reading.read_time.as_secs_f64(),
         }
     }
 }
 
-/// What the kernel counted for one name; several ids may share it, as in `/metrics`.
+/// What was counted for one name; several ids may share it, as in `/metrics`.
 #[derive(Default)]
 struct Totals {
     service: Option<Service>,
@@ -121,6 +132,7 @@ struct Totals {
     sockets: SocketStats,
     tcp_errors: BTreeMap<String, u64>,
     unix_errors: BTreeMap<String, u64>,
+    traffic: ServiceReport,
 }
 
 fn service_numbers(reading: &Reading) -> Vec<ServiceNumbers> {
@@ -162,6 +174,9 @@ fn service_numbers(reading: &Reading) -> Vec<ServiceNumbers> {
             &mut totals.tcp_errors
         };
         add(errors, names::connect_errno(key.errno), *count);
+    }
+    for (name, report) in traffic::by_name(&reading.collected.traffic, &names) {
+        by_name.entry(name).or_default().traffic = report;
     }
     by_name
         .into_iter()
@@ -206,6 +221,7 @@ impl Totals {
                 received_bytes: sockets.unix.received_bytes,
             },
             tcp: TcpNumbers::new(sockets, self.tcp_errors),
+            traffic: TrafficNumbers::from(&self.traffic),
         }
     }
 }
@@ -231,17 +247,22 @@ impl TcpNumbers {
     }
 }
 
-impl From<&Histogram> for Buckets {
-    fn from(histogram: &Histogram) -> Self {
-        let used = histogram
-            .buckets
+impl Buckets {
+    fn new(count: u64, sum_ns: u64, buckets: &[u64]) -> Self {
+        let used = buckets
             .iter()
             .rposition(|count| *count > 0)
             .map_or(0, |last| last + 1);
         Self {
-            count: histogram.count(),
-            sum_seconds: seconds(histogram.sum_ns),
-            counts: histogram.buckets.iter().take(used).copied().collect(),
+            count,
+            sum_seconds: seconds(sum_ns),
+            counts: buckets.iter().take(used).copied().collect(),
         }
+    }
+}
+
+impl From<&Histogram> for Buckets {
+    fn from(histogram: &Histogram) -> Self {
+        Self::new(histogram.count(), histogram.sum_ns, &histogram.buckets)
     }
 }

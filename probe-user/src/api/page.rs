@@ -20,10 +20,23 @@ pub(super) async fn index() -> Response {
 }
 
 pub(super) async fn script() -> Response {
-    file(
-        "text/javascript; charset=utf-8",
-        include_str!("page/app.js"),
-    )
+    module(include_str!("page/app.js"))
+}
+
+pub(super) async fn elements() -> Response {
+    module(include_str!("page/elements.js"))
+}
+
+pub(super) async fn numbers() -> Response {
+    module(include_str!("page/numbers.js"))
+}
+
+pub(super) async fn traffic() -> Response {
+    module(include_str!("page/traffic.js"))
+}
+
+fn module(body: &'static str) -> Response {
+    file("text/javascript; charset=utf-8", body)
 }
 
 pub(super) async fn style() -> Response {

@@ -18,9 +18,14 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::{kernel::snapshot::ProbeState, metrics::fixture::Fixture};
 
-const PATHS: [&str; 11] = [
+mod traffic;
+
+const PATHS: [&str; 14] = [
     "/",
     "/page/app.js",
+    "/page/elements.js",
+    "/page/numbers.js",
+    "/page/traffic.js",
     "/page/app.css",
     "/metrics",
     "/healthz",

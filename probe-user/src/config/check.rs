@@ -70,7 +70,11 @@ impl Findings {
         if kernel.program_stats_for == 0 || kernel.program_stats_for >= kernel.program_stats_every {
             self.refuse("kernel.program_stats_for");
         }
-        self.range("kernel.max_streams", kernel.max_streams, 1..=keys::MAX_TABLE);
+        self.range(
+            "kernel.max_streams",
+            kernel.max_streams,
+            1..=keys::MAX_TABLE,
+        );
         self.range(
             "kernel.payload_head_bytes",
             kernel.payload_head_bytes,

@@ -12,8 +12,8 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use decoding::Reports;
 use aya::maps::{MapData, RingBuf};
+use decoding::Reports;
 use probe_common::{event::ProcessEvent, target::UNTRACED};
 use tokio::{io::unix::AsyncFd, sync::Notify};
 use tokio_util::sync::CancellationToken;

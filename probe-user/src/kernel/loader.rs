@@ -124,7 +124,11 @@ pub fn load(
             continue;
         }
         for (name, why) in given_up {
-            for status in loaded.probes.iter_mut().filter(|status| status.name == name) {
+            for status in loaded
+                .probes
+                .iter_mut()
+                .filter(|status| status.name == name)
+            {
                 status.state = ProbeState::Failed(why.clone());
             }
         }

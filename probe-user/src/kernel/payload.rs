@@ -121,8 +121,8 @@ mod tests {
             tid: 4,
             sequence: 0,
             service: 1,
-            head_bytes: head.len() as u16,
-            tail_bytes: tail.len() as u16,
+            head_bytes: head.len().try_into().unwrap(),
+            tail_bytes: tail.len().try_into().unwrap(),
             kind: 1,
             class: 1,
             role: 1,
@@ -138,7 +138,10 @@ mod tests {
     fn head_and_tail_are_told_apart() {
         let bytes = bytes(b"GET /", b"\r\n\r\n", 900);
         let record = parse(&bytes).unwrap();
-        assert_eq!((record.head, record.tail), (&b"GET /"[..], &b"\r\n\r\n"[..]));
+        assert_eq!(
+            (record.head, record.tail),
+            (&b"GET /"[..], &b"\r\n\r\n"[..])
+        );
     }
 
     #[test]

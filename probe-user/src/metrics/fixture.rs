@@ -33,7 +33,9 @@ impl Fixture {
         let mut fixture = Self {
             snapshot: snapshot(),
             traffic: Report {
-                services: (1..=services).map(|id| (id, requests_and_statements())).collect(),
+                services: (1..=services)
+                    .map(|id| (id, requests_and_statements()))
+                    .collect(),
                 counts: Counts {
                     records: 12,
                     uncertain: 1,

@@ -6,7 +6,7 @@ use super::{Counts, Timing, other, series};
 use crate::{
     routes::{self, Router},
     wire::{
-        http1::{Exchange, Method},
+        http1::{End, Exchange, Method},
         stream::Side,
     },
 };
@@ -72,14 +72,15 @@ impl Http {
     /// Takes one exchange that the service was on this side of.
     pub(super) fn exchange(&mut self, side: Side, exchange: &Exchange, counts: &mut Counts) {
         let status = exchange.status.unwrap_or(0);
-        if exchange.status.is_none() && !exchange.aborted {
-            counts.uncertain += 1;
-        }
         let method = exchange.method.as_str();
         let series = match side {
             Side::Server => {
                 let route = self.route(exchange.method, exchange.path.as_deref(), exchange.status);
-                let key = HttpServerKey { method, route, status };
+                let key = HttpServerKey {
+                    method,
+                    route,
+                    status,
+                };
                 series(&mut self.server, self.limit, key, |key| HttpServerKey {
                     route: other(),
                     ..key
@@ -87,16 +88,24 @@ impl Http {
             }
             Side::Client => {
                 let server = exchange.host.as_deref().unwrap_or("unknown").into();
-                let key = HttpClientKey { method, server, status };
+                let key = HttpClientKey {
+                    method,
+                    server,
+                    status,
+                };
                 series(&mut self.client, self.limit, key, |key| HttpClientKey {
                     server: other(),
                     ..key
                 })
             }
         };
-        series
-            .duration
-            .observe(exchange.finished_ns.saturating_sub(exchange.started_ns));
+        if exchange.end == End::Unknown {
+            counts.uncertain += 1;
+        } else {
+            series
+                .duration
+                .observe(exchange.finished_ns.saturating_sub(exchange.started_ns));
+        }
         if let Some(first_byte_ns) = exchange.first_byte_ns {
             series
                 .first_byte

@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use probe_common::payload::{PayloadKind, Role, StreamClass};
 
-pub use http::{HttpClientKey, HttpServerKey, HttpSeries};
+pub use http::{HttpClientKey, HttpSeries, HttpServerKey};
 pub use postgres::{PostgresSeries, StatementKey, StatementOutcome};
 use streams::Streams;
 pub use timing::{BOUNDS_NS, Timing};

@@ -115,10 +115,14 @@ impl Postgres {
             return;
         };
         if let Some(finished_ns) = statement.finished_ns {
-            series.duration.observe(finished_ns.saturating_sub(started_ns));
+            series
+                .duration
+                .observe(finished_ns.saturating_sub(started_ns));
         }
         if let Some(first_byte_ns) = statement.first_byte_ns {
-            series.first_byte.observe(first_byte_ns.saturating_sub(started_ns));
+            series
+                .first_byte
+                .observe(first_byte_ns.saturating_sub(started_ns));
         }
     }
 

@@ -84,12 +84,14 @@ impl Streams {
 
     /// Requests that services are answering now.
     pub(super) fn in_flight(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
-        self.by_number.values().filter_map(|stream| match &stream.decoder {
-            Decoder::Http(connection, _) if stream.side == Side::Server => {
-                Some((stream.service, connection.in_flight() as u64))
-            }
-            _ => None,
-        })
+        self.by_number
+            .values()
+            .filter_map(|stream| match &stream.decoder {
+                Decoder::Http(connection, _) if stream.side == Side::Server => {
+                    Some((stream.service, connection.in_flight() as u64))
+                }
+                _ => None,
+            })
     }
 }
 
@@ -164,7 +166,11 @@ impl Stream {
         let Some(due) = self.due.get_mut(direction) else {
             return 0;
         };
-        let missing = if *due == u32::MAX { 0 } else { sequence.wrapping_sub(*due) };
+        let missing = if *due == u32::MAX {
+            0
+        } else {
+            sequence.wrapping_sub(*due)
+        };
         *due = sequence.wrapping_add(1);
         // Two threads on one connection may come in the wrong order; that is no loss of billions.
         if missing > 1 << 24 { 1 } else { missing }
@@ -236,7 +242,14 @@ fn side_of(record: &PayloadRecord<'_>) -> Side {
     let answer = match class_of(record.header.class) {
         Some(StreamClass::Http1) => record.head.starts_with(b"HTTP"),
         // Types that only a server sends; those that both send are the client's here.
-        _ => record.head.first().is_some_and(|byte| b"RZT12345nstNAKIGWVv".contains(byte)),
+        _ => record
+            .head
+            .first()
+            .is_some_and(|byte| b"RZT12345nstNAKIGWVv".contains(byte)),
     };
-    if sent == answer { Side::Server } else { Side::Client }
+    if sent == answer {
+        Side::Server
+    } else {
+        Side::Client
+    }
 }

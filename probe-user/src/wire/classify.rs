@@ -313,7 +313,12 @@ mod tests {
             (b"\xff\xfe\0\0\0\0\0\0", Protocol::Unknown),
         ];
         for (bytes, expected) in cases {
-            assert_eq!(looks_like(bytes), expected, "{:?}", bytes.escape_ascii().to_string());
+            assert_eq!(
+                looks_like(bytes),
+                expected,
+                "{:?}",
+                bytes.escape_ascii().to_string()
+            );
         }
     }
 

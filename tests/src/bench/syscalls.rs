@@ -103,6 +103,7 @@ fn measure(
     let probe = |pid| {
         // The kernel's own run-time statistics would be measured, too.
         let config = Config::new()
+            .with_payload()
             .service("bench", &[pid])
             .with("[kernel]\nprogram_stats = \"off\"");
         Probe::start(site, &config)

@@ -103,8 +103,19 @@ pub fn run_and_print(site: &Site, filter: Option<&str>) -> usize {
 
 fn print_verifier_counts(site: &Site) -> Result<()> {
     let idle = traced::Workload::start(site, &["idle"])?;
-    let probe = Probe::start(site, &Config::new().service("app", &[idle.pid()]))?;
-    let programs = probe.metrics()?.counts_by(
+    // With everything switched on, which is also the proof that this kernel takes all of it.
+    let config = Config::new().with_payload().service("app", &[idle.pid()]);
+    let probe = Probe::start(site, &config)?;
+    let metrics = probe.metrics()?;
+    for name in ["process", "syscalls", "sockets", "payload"] {
+        let up = metrics.count("hostprobe_probe_up", &[("probe", name)]);
+        anyhow::ensure!(
+            up == 1,
+            "the probe {name} is not up; the log:\n{}",
+            probe.log()
+        );
+    }
+    let programs = metrics.counts_by(
         "program",
         "hostprobe_bpf_program_verified_instructions",
         &[],

@@ -1,7 +1,9 @@
 // The live page. It asks for /api/overview every two seconds; all numbers there are totals since
 // the probe started, and rates are made here, between the newest answer and one that is as old as
-// the chosen window. Text reaches the page through textContent only.
-"use strict";
+// the chosen window.
+import { bar, fact, make, replace } from "./elements.js";
+import { between, bytes, duration, quantile, short, uptime } from "./numbers.js";
+import { drawTraffic, headline, trafficCalls } from "./traffic.js";
 
 const POLL_MS = 2000;
 const KEEP_SECONDS = 320;
@@ -13,84 +15,6 @@ let selected = null;
 let failures = 0;
 
 const $ = (id) => document.getElementById(id);
-
-/** Makes an element; children are nodes or strings. */
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value !== undefined && value !== null) element.setAttribute(name, value);
-  }
-  element.append(...children);
-  return element;
-}
-
-// ---- numbers -------------------------------------------------------------------------------
-
-function short(value) {
-  // Counts are whole; a rate hardly ever is.
-  if (Number.isInteger(value) && value < 10) return String(value);
-  if (value < 0.095) return "<0.1";
-  if (value < 9.95) return value.toFixed(1);
-  for (const [limit, unit] of [[1e9, "G"], [1e6, "M"], [1e4, "k"]]) {
-    if (value >= limit) return threeDigits(value / (unit === "k" ? 1e3 : limit)) + " " + unit;
-  }
-  return Math.round(value).toLocaleString("en");
-}
-
-function threeDigits(value) {
-  return value < 9.995 ? value.toFixed(2) : value < 99.95 ? value.toFixed(1) : value.toFixed(0);
-}
-
-function bytes(value) {
-  for (const [limit, unit] of [[2 ** 30, "GiB"], [2 ** 20, "MiB"], [2 ** 10, "KiB"]]) {
-    if (value >= limit) return threeDigits(value / limit) + " " + unit;
-  }
-  return short(value) + " B";
-}
-
-function duration(seconds) {
-  if (seconds === null) return "–";
-  for (const [limit, unit] of [[1, "s"], [1e-3, "ms"], [1e-6, "µs"]]) {
-    if (seconds >= limit * 0.9995) return threeDigits(seconds / limit) + " " + unit;
-  }
-  return Math.round(seconds * 1e9) + " ns";
-}
-
-function uptime(seconds) {
-  const minutes = Math.floor(seconds / 60);
-  if (minutes < 1) return Math.floor(seconds) + " s";
-  if (minutes < 60) return minutes + " min";
-  const hours = Math.floor(minutes / 60);
-  return hours < 48 ? hours + " h " + (minutes % 60) + " min" : Math.floor(hours / 24) + " days";
-}
-
-// ---- from totals to rates ------------------------------------------------------------------
-
-/** The histogram of what was observed between two answers. */
-function between(now, then) {
-  return {
-    count: Math.max(0, now.count - (then ? then.count : 0)),
-    sum: Math.max(0, now.sum_seconds - (then ? then.sum_seconds : 0)),
-    counts: now.counts.map((n, i) => Math.max(0, n - (then ? then.counts[i] || 0 : 0))),
-  };
-}
-
-/** A quantile in seconds, interpolated inside its bucket; null when nothing was observed. */
-function quantile(histogram, q, bounds) {
-  const total = histogram.counts.reduce((sum, n) => sum + n, 0);
-  if (total === 0) return null;
-  let rank = q * total;
-  for (let i = 0; i < histogram.counts.length; i++) {
-    const n = histogram.counts[i];
-    if (n > 0 && rank <= n) {
-      if (i >= bounds.length) return bounds[bounds.length - 1];
-      const low = i === 0 ? 0 : bounds[i - 1];
-      return low + (bounds[i] - low) * (rank / n);
-    }
-    rank -= n;
-  }
-  return bounds[bounds.length - 1];
-}
 
 const sum = (object) => Object.values(object).reduce((total, n) => total + n, 0);
 // Errors that a healthy program with non-blocking sockets sees all the time.
@@ -149,25 +73,16 @@ function reference() {
 
 // ---- drawing -------------------------------------------------------------------------------
 
-/** Writes only what changed, so that focus, selection and screen readers are left in peace. */
-function replace(parent, ...children) {
-  const next = make("div", {}, ...children);
-  if (next.innerHTML !== parent.innerHTML) parent.replaceChildren(...next.childNodes);
-}
-
-function fact(label, number, bad) {
-  return make("span", { class: "fact" },
-    make("span", { class: "label" }, label),
-    make("span", { class: bad ? "number bad" : "number" }, number));
-}
-
-function spark(name) {
+/** The calls of the newest answers: requests or statements where there are any, else syscalls. */
+function spark(service) {
+  const name = service.name;
+  const calls = trafficCalls(service) === null ? (one) => totals(one).calls : (one) => trafficCalls(one) || 0;
   const points = [];
   for (let i = Math.max(1, history.length - SPARK_POINTS); i < history.length; i++) {
     const now = history[i].services.find((service) => service.name === name);
     const old = history[i - 1].services.find((service) => service.name === name);
     const seconds = history[i].at_seconds - history[i - 1].at_seconds;
-    points.push(now && old && seconds > 0 ? Math.max(0, totals(now).calls - totals(old).calls) / seconds : 0);
+    points.push(now && old && seconds > 0 ? Math.max(0, calls(now) - calls(old)) / seconds : 0);
   }
   const top = Math.max(1, ...points);
   const x = (i) => ((SPARK_POINTS - points.length + i) * 100) / (SPARK_POINTS - 1);
@@ -187,7 +102,7 @@ function spark(name) {
   return svg;
 }
 
-function cardContent(service, shown) {
+function cardContent(service, shown, first) {
   const kind = [service.kind, service.ports.length ? ":" + service.ports.join(" :") : ""].filter(Boolean).join(" ");
   const processes = service.processes === 1 ? "1 process" : service.processes + " processes";
   return [
@@ -195,7 +110,8 @@ function cardContent(service, shown) {
       make("span", { class: "name" }, service.name),
       make("span", { class: "kind", title: service.found_by }, kind),
       make("span", { class: "procs" }, processes)),
-    spark(service.name),
+    spark(service),
+    ...(first.length ? [make("span", { class: "facts first" }, ...first)] : []),
     make("span", { class: "facts" },
       fact("syscalls/s", short(shown.calls)),
       fact("errors/s", short(shown.errors), shown.errors > 0),
@@ -230,7 +146,9 @@ function drawCards(now, then, seconds) {
     }
     cards.append(...(card.parentNode ? [] : [card]));
     card.setAttribute("aria-pressed", String(service.name === selected));
-    replace(card, ...cardContent(service, view(service, then, seconds, now.bounds_seconds)));
+    const shown = view(service, then, seconds, now.bounds_seconds);
+    const first = headline(service, shown.before, seconds, now.latency_bounds_seconds);
+    replace(card, ...cardContent(service, shown, first));
   }
   existing.forEach((card) => card.remove());
 }
@@ -244,9 +162,10 @@ function busiest(now, then, seconds) {
 
 function drawDetail(now, then, seconds) {
   const service = now.services.find((service) => service.name === selected);
-  $("detail").hidden = !service;
+  $("detail").hidden = $("traffic").hidden = !service;
   if (!service) return;
   const shown = view(service, then, seconds, now.bounds_seconds);
+  drawTraffic($("traffic"), service, shown.before, seconds, now.latency_bounds_seconds);
   $("detail-title").textContent = "Syscalls of " + service.name;
   const facts = [
     ["found by", service.found_by || "–"],
@@ -277,13 +196,6 @@ function drawDetail(now, then, seconds) {
   }
   const top = Math.max(1e-9, ...rows.map((row) => row.rate));
   replace($("syscalls"), syscallTable(rows.slice(0, TOP_SYSCALLS), top, rows.length));
-}
-
-/** Through the style object: the content security policy forbids style attributes in markup. */
-function bar(share) {
-  const element = make("span", { class: "bar", "aria-hidden": "true" });
-  element.style.width = (100 * share).toFixed(0) + "%";
-  return element;
 }
 
 function syscallTable(rows, top, count) {
@@ -326,15 +238,28 @@ function drawProbes(now) {
     make("code", {}, "hostprobe check"), " says why.")]));
 }
 
+/** What the decoders missed, in the words of a reader; a guess that was avoided is no loss. */
+const STREAM_LOSSES = [
+  ["records_lost", "socket data lost before it was decoded", "bad"],
+  ["evicted", "connections dropped to decode others", "bad"],
+  ["desynchronised", "connections that lost their place", "bad"],
+  ["uncertain", "requests and statements not well enough seen to name or time", ""],
+];
+
 function drawLosses(now) {
-  const lost = now.losses.filter((loss) => loss.count > 0).sort((a, b) => b.count - a.count);
-  if (lost.length === 0) {
-    replace($("losses"), make("p", { class: "allgood" }, "Nothing lost: all that the active probes saw is counted."));
-    return;
+  const lost = [
+    ...now.losses.map((loss) => [loss.cause.replaceAll("_", " "), loss.count, "bad"]),
+    ...STREAM_LOSSES.map(([key, text, kind]) => [text, now.streams[key], kind]),
+  ].filter(([, count]) => count > 0).sort((a, b) => (b[2] === "bad") - (a[2] === "bad") || b[1] - a[1]);
+  const parts = [];
+  if (!lost.some(([, , kind]) => kind === "bad")) {
+    parts.push(make("p", { class: "allgood" }, "Nothing lost: all that the active probes saw is counted."));
   }
-  replace($("losses"), make("ul", { class: "list" }, ...lost.map((loss) => make("li", {},
-    make("div", { class: "row" }, loss.cause.replaceAll("_", " "),
-      make("span", { class: "badge bad end" }, short(loss.count)))))));
+  if (lost.length) {
+    parts.push(make("ul", { class: "list" }, ...lost.map(([text, count, kind]) => make("li", {},
+      make("div", { class: "row" }, text, make("span", { class: "badge end " + kind }, short(count)))))));
+  }
+  replace($("losses"), ...parts);
 }
 
 function drawCost(now, then, seconds) {

@@ -110,7 +110,13 @@ fn postgres_client(
     };
     families.histogram(
         &metric::DB_CLIENT_DURATION,
-        [service, "postgresql", &*key.database, key.operation, &*error],
+        [
+            service,
+            "postgresql",
+            &*key.database,
+            key.operation,
+            &*error,
+        ],
         Distribution::from_timing(&series.duration),
     );
 }

@@ -39,7 +39,10 @@ impl Body {
                     *left -= count;
                     return Passed::Open;
                 }
-                Passed::Done { used: *left, total: *total }
+                Passed::Done {
+                    used: *left,
+                    total: *total,
+                }
             }
             Self::Chunked(chunked) => chunked.skip(count),
             Self::UntilClose { total } => {
@@ -70,11 +73,18 @@ pub(super) struct Chunked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     /// In the size; digits so far.
-    Size { value: u64, digits: u8 },
+    Size {
+        value: u64,
+        digits: u8,
+    },
     /// Behind the size, up to the line's end: extensions are ignored (section 7.1.1).
-    Extension { value: u64 },
+    Extension {
+        value: u64,
+    },
     /// In a chunk's data.
-    Data { left: u64 },
+    Data {
+        left: u64,
+    },
     /// Behind the data: CR LF.
     DataCr,
     DataLf,
@@ -87,7 +97,10 @@ enum Place {
 
 impl Default for Place {
     fn default() -> Self {
-        Self::Size { value: 0, digits: 0 }
+        Self::Size {
+            value: 0,
+            digits: 0,
+        }
     }
 }
 
@@ -117,7 +130,10 @@ impl Chunked {
                 Some(Some(place)) => self.place = place,
                 Some(None) => {
                     let used = (bytes.len() - rest.len()) as u64;
-                    return Passed::Done { used, total: self.total };
+                    return Passed::Done {
+                        used,
+                        total: self.total,
+                    };
                 }
                 None => return Passed::Lost,
             }
@@ -132,7 +148,10 @@ impl Chunked {
                 if digits == MAX_SIZE_DIGITS {
                     return None;
                 }
-                Place::Size { value: value << 4 | u64::from(digit), digits: digits + 1 }
+                Place::Size {
+                    value: value << 4 | u64::from(digit),
+                    digits: digits + 1,
+                }
             }
             (Place::Size { digits: 0, .. }, _) => return None,
             (Place::Size { value, .. } | Place::Extension { value }, b'\n') => {
@@ -168,7 +187,13 @@ impl Chunked {
             Place::Data { left } => (left, 2),
             Place::DataCr => (0, 2),
             Place::DataLf => (0, 1),
-            _ => return if count == 0 { Passed::Open } else { Passed::Lost },
+            _ => {
+                return if count == 0 {
+                    Passed::Open
+                } else {
+                    Passed::Lost
+                };
+            }
         };
         self.place = match count.checked_sub(data) {
             None => Place::Data { left: data - count },
@@ -194,18 +219,31 @@ mod tests {
     #[test]
     fn chunks_extensions_and_trailers_end_where_the_rfc_says() {
         let whole = b"4;name=\"v\"\r\nWiki\r\n5 \r\npedia\r\n0\r\nExpires: never\r\n\r\n";
-        let expected = Passed::Done { used: whole.len() as u64, total: 9 };
+        let expected = Passed::Done {
+            used: whole.len() as u64,
+            total: 9,
+        };
         assert_eq!(chunked(whole), expected);
         // What follows belongs to the next message.
         assert_eq!(chunked(&[whole.as_slice(), b"GET /"].concat()), expected);
-        assert_eq!(chunked(b"3\nabc\n0\n\n"), Passed::Done { used: 9, total: 3 });
+        assert_eq!(
+            chunked(b"3\nabc\n0\n\n"),
+            Passed::Done { used: 9, total: 3 }
+        );
         assert_eq!(chunked(b"0\r\n\r\n"), Passed::Done { used: 5, total: 0 });
         assert_eq!(chunked(b"0\r\n"), Passed::Open);
     }
 
     #[test]
     fn broken_sizes_are_broken_not_guessed() {
-        for bytes in ["\r\n", "x", "-1\r\n", "3\r\nabcd", "11111111111111111\r\n", "0\r\n\r!"] {
+        for bytes in [
+            "\r\n",
+            "x",
+            "-1\r\n",
+            "3\r\nabcd",
+            "11111111111111111\r\n",
+            "0\r\n\r!",
+        ] {
             assert_eq!(chunked(bytes.as_bytes()), Passed::Lost, "{bytes:?}");
         }
         // Two sizes whose sum does not fit.
@@ -227,7 +265,11 @@ mod tests {
             assert_eq!(body.read(b"a\r\n"), Passed::Open);
             assert_eq!(body.skip(gap), Passed::Open);
             let used = rest.len() as u64;
-            assert_eq!(body.read(rest), Passed::Done { used, total: 10 }, "gap of {gap}");
+            assert_eq!(
+                body.read(rest),
+                Passed::Done { used, total: 10 },
+                "gap of {gap}"
+            );
         }
         let mut body = Body::Chunked(Chunked::default());
         assert_eq!(body.read(b"a\r\n"), Passed::Open);

@@ -127,17 +127,24 @@ impl TraceParent {
     #[must_use]
     pub fn trace_id_hex(&self) -> String {
         use std::fmt::Write as _;
-        self.trace_id.iter().fold(String::with_capacity(32), |mut text, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
+        self.trace_id
+            .iter()
+            .fold(String::with_capacity(32), |mut text, byte| {
+                // Writing to a String cannot fail.
+                let _ = write!(text, "{byte:02x}");
+                text
+            })
     }
 }
 
 impl fmt::Debug for TraceParent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "TraceParent({}, sampled: {})", self.trace_id_hex(), self.sampled)
+        write!(
+            f,
+            "TraceParent({}, sampled: {})",
+            self.trace_id_hex(),
+            self.sampled
+        )
     }
 }
 
@@ -264,7 +271,12 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { head_bytes: 16 * 1024, pipeline_depth: 64, target_bytes: 2048, host_bytes: 256 }
+        Self {
+            head_bytes: 16 * 1024,
+            pipeline_depth: 64,
+            target_bytes: 2048,
+            host_bytes: 256,
+        }
     }
 }
 
