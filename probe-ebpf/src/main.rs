@@ -2,6 +2,11 @@
 //! since which kernel that hook exists, what it reads and what it costs.
 #![no_std]
 #![no_main]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "one target, 64 bits wide; checked conversions add branches that the verifier walks, and each cast here cuts a number that is masked or known to fit"
+)]
 
 mod bench;
 mod kernel_memory;

@@ -262,17 +262,26 @@ fn look(buffers: Buffers, bytes: u64) -> Option<StreamClass> {
         }
         Buffers::Nowhere => return Some(StreamClass::Unknown),
     };
-    let mut first = [0u8; 8];
-    let length = if bytes < 8 { bytes as u32 } else { 8 };
-    // SAFETY: the destination has eight bytes.
+    let mut bytes_read = [0u8; 16];
+    let length = if bytes < 8 { bytes } else { 8 };
+    // SAFETY: the destination has sixteen bytes.
     let result = unsafe {
         probe_read_user(
-            first.as_mut_ptr().cast(),
-            length & 0xf,
+            bytes_read.as_mut_ptr().cast(),
+            opaque(length) as u32 & 0xf,
             address as *const core::ffi::c_void,
         )
     };
-    (result == 0).then(|| classify(&first, bytes))
+    let [a, b, c, d, e, f, g, h, ..] = bytes_read;
+    (result == 0).then(|| classify(&[a, b, c, d, e, f, g, h], bytes))
+}
+
+/// Hides from the compiler what it knows of a number. It would leave out a mask that it can prove
+/// needless, and with it what older verifiers (Linux 6.1) need to see.
+#[inline(always)]
+fn opaque(number: u64) -> u64 {
+    // SAFETY: a live local.
+    unsafe { core::ptr::read_volatile(&raw const number) }
 }
 
 /// Copies `length` bytes of the program's memory to `offset` of the record.
@@ -282,8 +291,8 @@ fn copy(record: &mut Record, offset: u64, address: u64, length: u64) -> bool {
         return true;
     }
     // Masks rather than comparisons: the verifier remembers them.
-    let offset = offset as usize & (2 * MAX_HEAD - 1);
-    let length = length as u32 & (MAX_HEAD as u32 - 1);
+    let offset = opaque(offset) as usize & (2 * MAX_HEAD - 1);
+    let length = opaque(length) as u32 & (MAX_HEAD as u32 - 1);
     // SAFETY: offset plus length stay inside `bytes`, which is as long as both masks allow.
     unsafe {
         probe_read_user(
@@ -360,7 +369,7 @@ fn send(record: &mut Record, copied: u64) {
     } else {
         BPF_RB_NO_WAKEUP
     };
-    let length = size_of::<PayloadHeader>() as u64 + (copied & (2 * MAX_HEAD as u64 - 1));
+    let length = size_of::<PayloadHeader>() as u64 + (opaque(copied) & (2 * MAX_HEAD as u64 - 1));
     // SAFETY: the length is at most header and bytes together.
     let result =
         unsafe { bpf_ringbuf_output(ring, (&raw mut *record).cast(), length, u64::from(flags)) };

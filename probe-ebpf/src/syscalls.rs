@@ -257,12 +257,12 @@ fn count(key: SyscallKey, duration_ns: u64) {
         // SAFETY: the mask keeps the index inside the table; the daemon stores 16 bits at once.
         let lane =
             unsafe { core::ptr::read_volatile((&raw const (*lanes).lane).cast::<u16>().add(nr)) };
-        if lane != 0 {
-            if let Some(stats) = SYSCALLS_HOT.get_ptr_mut(u32::from(lane)) {
-                // SAFETY: this CPU's own value; `sys_exit` is not interrupted by itself.
-                unsafe { (*stats).observe(duration_ns) };
-                return;
-            }
+        if lane != 0
+            && let Some(stats) = SYSCALLS_HOT.get_ptr_mut(u32::from(lane))
+        {
+            // SAFETY: this CPU's own value; `sys_exit` is not interrupted by itself.
+            unsafe { (*stats).observe(duration_ns) };
+            return;
         }
     }
     if let Some(stats) = SYSCALLS.get_ptr_mut(key) {

@@ -198,10 +198,10 @@ fn transferred(
     }
     match kind_of(sk) {
         Ok(Kind::Tcp(state)) => {
-            if adopt(sk, state, call.service) {
-                if let Some(stats) = stats(call.service) {
-                    stats.tcp_adopted_by_use = stats.tcp_adopted_by_use.wrapping_add(1);
-                }
+            if adopt(sk, state, call.service)
+                && let Some(stats) = stats(call.service)
+            {
+                stats.tcp_adopted_by_use = stats.tcp_adopted_by_use.wrapping_add(1);
             }
             count_tcp(call.service, direction, bytes);
             Some((sk, Transport::Tcp))
@@ -404,12 +404,11 @@ pub(crate) fn adopt_file(private_data: *const u8, file: *const u8, service: u16)
     let Some(sk) = socket_with_file(private_data, file) else {
         return;
     };
-    if let Ok(Kind::Tcp(state)) = kind_of(sk) {
-        if adopt(sk, state, service) {
-            if let Some(stats) = stats(service) {
-                stats.tcp_adopted_by_scan = stats.tcp_adopted_by_scan.wrapping_add(1);
-            }
-        }
+    if let Ok(Kind::Tcp(state)) = kind_of(sk)
+        && adopt(sk, state, service)
+        && let Some(stats) = stats(service)
+    {
+        stats.tcp_adopted_by_scan = stats.tcp_adopted_by_scan.wrapping_add(1);
     }
 }
 

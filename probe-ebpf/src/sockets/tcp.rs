@@ -148,30 +148,30 @@ fn tcp_destroy_sock(ctx: BtfTracePointContext) {
 /// Counts segments sent again, SYNs included.
 #[btf_tracepoint(function = "tcp_retransmit_skb")]
 fn tcp_retransmit_skb(ctx: BtfTracePointContext) {
-    if let Some(service) = service_of(ctx.arg::<*const u8>(0)) {
-        if let Some(stats) = stats(service) {
-            stats.tcp_retransmits = stats.tcp_retransmits.wrapping_add(1);
-        }
+    if let Some(service) = service_of(ctx.arg::<*const u8>(0))
+        && let Some(stats) = stats(service)
+    {
+        stats.tcp_retransmits = stats.tcp_retransmits.wrapping_add(1);
     }
 }
 
 /// Counts resets that end an established connection; a refused attempt is an error of its own.
 #[btf_tracepoint(function = "tcp_receive_reset")]
 fn tcp_receive_reset(ctx: BtfTracePointContext) {
-    if let Some(service) = established_service_of(ctx.arg::<*const u8>(0)) {
-        if let Some(stats) = stats(service) {
-            stats.tcp_resets_received = stats.tcp_resets_received.wrapping_add(1);
-        }
+    if let Some(service) = established_service_of(ctx.arg::<*const u8>(0))
+        && let Some(stats) = stats(service)
+    {
+        stats.tcp_resets_received = stats.tcp_resets_received.wrapping_add(1);
     }
 }
 
 /// Counts resets sent on established connections.
 #[btf_tracepoint(function = "tcp_send_reset")]
 fn tcp_send_reset(ctx: BtfTracePointContext) {
-    if let Some(service) = established_service_of(ctx.arg::<*const u8>(0)) {
-        if let Some(stats) = stats(service) {
-            stats.tcp_resets_sent = stats.tcp_resets_sent.wrapping_add(1);
-        }
+    if let Some(service) = established_service_of(ctx.arg::<*const u8>(0))
+        && let Some(stats) = stats(service)
+    {
+        stats.tcp_resets_sent = stats.tcp_resets_sent.wrapping_add(1);
     }
 }
 
