@@ -268,7 +268,7 @@ fn look(buffers: Buffers, bytes: u64) -> Option<StreamClass> {
     let result = unsafe {
         probe_read_user(
             bytes_read.as_mut_ptr().cast(),
-            opaque(length) as u32 & 0xf,
+            opaque(length) & 0xf,
             address as *const core::ffi::c_void,
         )
     };
@@ -276,12 +276,14 @@ fn look(buffers: Buffers, bytes: u64) -> Option<StreamClass> {
     (result == 0).then(|| classify(&[a, b, c, d, e, f, g, h], bytes))
 }
 
-/// Hides from the compiler what it knows of a number. It would leave out a mask that it can prove
-/// needless, and with it what older verifiers (Linux 6.1) need to see.
+/// Forgets what compiler and verifier know of a number, its upper half included. The compiler would
+/// leave out a mask that it can prove needless, and with it what older verifiers (Linux 6.1) need to
+/// see; and those derive bounds that contradict each other from what they remember. A load of half
+/// of what was stored is a number that nobody knows.
 #[inline(always)]
-fn opaque(number: u64) -> u64 {
-    // SAFETY: a live local.
-    unsafe { core::ptr::read_volatile(&raw const number) }
+fn opaque(number: u64) -> u32 {
+    // SAFETY: a live local, and the target is little-endian.
+    unsafe { core::ptr::read_volatile((&raw const number).cast::<u32>()) }
 }
 
 /// Copies `length` bytes of the program's memory to `offset` of the record.
@@ -292,7 +294,7 @@ fn copy(record: &mut Record, offset: u64, address: u64, length: u64) -> bool {
     }
     // Masks rather than comparisons: the verifier remembers them.
     let offset = opaque(offset) as usize & (2 * MAX_HEAD - 1);
-    let length = opaque(length) as u32 & (MAX_HEAD as u32 - 1);
+    let length = opaque(length) & (MAX_HEAD as u32 - 1);
     // SAFETY: offset plus length stay inside `bytes`, which is as long as both masks allow.
     unsafe {
         probe_read_user(
@@ -369,7 +371,8 @@ fn send(record: &mut Record, copied: u64) {
     } else {
         BPF_RB_NO_WAKEUP
     };
-    let length = size_of::<PayloadHeader>() as u64 + (opaque(copied) & (2 * MAX_HEAD as u64 - 1));
+    let length =
+        size_of::<PayloadHeader>() as u64 + u64::from(opaque(copied) & (2 * MAX_HEAD as u32 - 1));
     // SAFETY: the length is at most header and bytes together.
     let result =
         unsafe { bpf_ringbuf_output(ring, (&raw mut *record).cast(), length, u64::from(flags)) };
