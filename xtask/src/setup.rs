@@ -140,14 +140,10 @@ const NEEDS: &[Need] = &[
     },
     Need {
         group: Group::Test,
-        name: "FastAPI and uvicorn",
-        why: "the web app that the tests watch",
-        met: Met::By(|_| {
-            ["fastapi", "uvicorn"]
-                .iter()
-                .all(|name| has_python_package(name))
-        }),
-        source: Source::Apt(&["python3-fastapi", "python3-uvicorn"]),
+        name: "Python with venv",
+        why: "the web app that the tests watch runs in an environment of its own",
+        met: Met::By(has_python_venv),
+        source: Source::Apt(&["python3", "python3-venv"]),
     },
     Need {
         group: Group::Test,
@@ -307,11 +303,15 @@ fn has_header(name: &str) -> bool {
     Path::new("/usr/include").join(name).is_file()
 }
 
-/// Only the distribution's own Python counts: it is the one that the tests start.
-fn has_python_package(name: &str) -> bool {
-    Path::new("/usr/lib/python3/dist-packages")
-        .join(name)
-        .is_dir()
+/// Debian ships Python without what makes an environment.
+fn has_python_venv(_: &Workspace) -> bool {
+    let quiet = || std::process::Stdio::null();
+    std::process::Command::new("python3")
+        .args(["-c", "import ensurepip, venv"])
+        .stdout(quiet())
+        .stderr(quiet())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 fn has_cargo_verb(workspace: &Workspace, verb: &str) -> bool {
