@@ -101,15 +101,6 @@ pub fn run_and_print(site: &Site, filter: Option<&str>) -> usize {
     failed
 }
 
-/// The verifier of older kernels may refuse to follow the payload probe's code.
-fn kernel_is_older_than_6_12() -> Result<bool> {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
-    let mut numbers = release
-        .split(|c: char| !c.is_ascii_digit())
-        .map(|number| number.parse::<u32>().unwrap_or(0));
-    Ok((numbers.next(), numbers.next()) < (Some(6), Some(12)))
-}
-
 fn print_verifier_counts(site: &Site) -> Result<()> {
     let idle = traced::Workload::start(site, &["idle"])?;
     // With everything switched on, which is also the proof that this kernel takes all of it.
@@ -118,10 +109,6 @@ fn print_verifier_counts(site: &Site) -> Result<()> {
     let metrics = probe.metrics()?;
     for name in ["process", "syscalls", "sockets", "payload"] {
         let up = metrics.count("hostprobe_probe_up", &[("probe", name)]);
-        if name == "payload" && up == 0 && kernel_is_older_than_6_12()? {
-            println!("note: this kernel refuses the probe payload; the others work without it");
-            continue;
-        }
         anyhow::ensure!(
             up == 1,
             "the probe {name} is not up; the log:\n{}",
