@@ -69,8 +69,17 @@ pub struct PayloadHeader {
     pub role: u8,
     /// A [`crate::socket::Transport`].
     pub transport: u8,
+    /// 1 when the bytes are the clear text of an encrypted connection.
+    pub tls: u8,
     /// Zero.
-    pub reserved: [u8; 6],
+    pub reserved: u8,
+    /// Stands for the other end's address: the IPv4 address, or the four words of an IPv6 address
+    /// folded into one; 0 when there is none or it is not known.
+    pub peer: u32,
+    /// Bytes between the head and the tail in this record that say nothing.
+    pub unused_bytes: u16,
+    /// Zero.
+    pub reserved2: u16,
 }
 kernel_abi!(PayloadHeader, 64);
 

@@ -111,7 +111,11 @@ pub(crate) fn end(sk: *const u8, now_ns: u64) {
         class: stream.class,
         role: stream.role,
         transport: stream.transport,
-        reserved: [0; 6],
+        tls: 0,
+        reserved: 0,
+        peer: 0,
+        unused_bytes: 0,
+        reserved2: 0,
     };
     if PAYLOAD
         .output::<PayloadHeader>(header, u64::from(BPF_RB_NO_WAKEUP))
@@ -220,7 +224,11 @@ pub(crate) fn record(
         class: stream.class,
         role: stream.role,
         transport: stream.transport,
-        reserved: [0; 6],
+        tls: 0,
+        reserved: 0,
+        peer: 0,
+        unused_bytes: 0,
+        reserved2: 0,
     };
     let copied = match buffers {
         Buffers::Flat(address) => copy_flat(record, address, bytes),

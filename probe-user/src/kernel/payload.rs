@@ -102,6 +102,7 @@ fn parse(bytes: &[u8]) -> Option<PayloadRecord<'_>> {
     // not rely on alignment.
     let header = unsafe { header.as_ptr().cast::<PayloadHeader>().read_unaligned() };
     let (head, rest) = rest.split_at_checked(header.head_bytes.into())?;
+    let (_, rest) = rest.split_at_checked(header.unused_bytes.into())?;
     let (tail, _) = rest.split_at_checked(header.tail_bytes.into())?;
     let copied = u64::from(header.head_bytes) + u64::from(header.tail_bytes);
     (copied <= header.bytes).then_some(PayloadRecord { header, head, tail })
@@ -112,6 +113,10 @@ mod tests {
     use super::*;
 
     fn bytes(head: &[u8], tail: &[u8], total: u64) -> Vec<u8> {
+        bytes_apart(head, b"", tail, total)
+    }
+
+    fn bytes_apart(head: &[u8], unused: &[u8], tail: &[u8], total: u64) -> Vec<u8> {
         let header = PayloadHeader {
             stream: 7,
             started_ns: 1,
@@ -127,16 +132,31 @@ mod tests {
             class: 1,
             role: 1,
             transport: 1,
-            reserved: [0; 6],
+            tls: 0,
+            reserved: 0,
+            peer: 0,
+            unused_bytes: unused.len().try_into().unwrap(),
+            reserved2: 0,
         };
         // SAFETY: the header is made of integers without padding.
         let header: [u8; size_of::<PayloadHeader>()] = unsafe { std::mem::transmute(header) };
-        [&header, head, tail].concat()
+        [&header, head, unused, tail].concat()
     }
 
     #[test]
     fn head_and_tail_are_told_apart() {
         let bytes = bytes(b"GET /", b"\r\n\r\n", 900);
+        let record = parse(&bytes).unwrap();
+        assert_eq!(
+            (record.head, record.tail),
+            (&b"GET /"[..], &b"\r\n\r\n"[..])
+        );
+    }
+
+    /// Records that the kernel side puts together in the ring itself have room between the two.
+    #[test]
+    fn what_lies_between_head_and_tail_is_skipped() {
+        let bytes = bytes_apart(b"GET /", b"\0\0\0", b"\r\n\r\n", 900);
         let record = parse(&bytes).unwrap();
         assert_eq!(
             (record.head, record.tail),
