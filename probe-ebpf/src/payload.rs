@@ -9,7 +9,7 @@ use aya_ebpf::{
     Global,
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{
-        bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_probe_read_user,
+        bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_probe_read_user,
         generated::{
             bpf_probe_read_user as probe_read_user, bpf_ringbuf_output, bpf_ringbuf_query,
         },
@@ -19,17 +19,25 @@ use aya_ebpf::{
 };
 use probe_common::{
     loss::Loss,
+    offsets::MISSING,
     payload::{
-        MAX_BUFFERS, MAX_HEAD, MAX_LOOKS, MAX_TAIL, PayloadHeader, PayloadKind, PayloadLimits,
-        Role, Stream, StreamClass, classify,
+        EARLY_RECORDS, MAX_BUFFERS, MAX_HEAD, MAX_LOOKS, MAX_TAIL, PayloadHeader, PayloadKind,
+        PayloadLimits, Role, Stream, StreamClass, begins_tls, classify,
     },
     socket::Transport,
 };
 
-use crate::{losses, syscalls::Call};
+use crate::{
+    kernel_memory::{offset, read},
+    losses,
+    sockets::AF_INET6,
+    syscalls::Call,
+    tls,
+};
 
-/// Connections whose bytes are looked at, by the address of their `struct sock`. The least used
-/// one makes room: AF_UNIX has no hook that tells its end.
+/// Connections whose bytes are looked at, by the address of their `struct sock`, or by their own
+/// number where a TLS library's clear text has no socket (user-space numbers and kernel addresses
+/// don't meet). The least used one makes room: AF_UNIX has no hook that tells its end.
 #[map]
 static STREAMS: LruHashMap<u64, Stream> = LruHashMap::with_max_entries(1, 0);
 
@@ -73,29 +81,53 @@ fn wanted() -> bool {
     PAYLOAD_LIMITS.load().head_bytes != 0
 }
 
+/// What is known of a socket's stream, if bytes are wanted.
+#[inline(always)]
+pub(crate) fn find(sk: *const u8) -> Option<&'static mut Stream> {
+    if !wanted() {
+        return None;
+    }
+    stream(sk as u64)
+}
+
+/// The stream with this key: the address of its socket, or its own number.
+#[inline(always)]
+fn stream(key: u64) -> Option<&'static mut Stream> {
+    let stream = STREAMS.get_ptr_mut(key)?;
+    // SAFETY: a live map value. Two threads that use one connection at once may mix up its
+    // sequence, which the daemon then takes for a loss.
+    Some(unsafe { &mut *stream })
+}
+
 /// A connection begins: whatever was at this address before is over.
 #[inline(always)]
 pub(crate) fn begin(sk: *const u8, service: u16, transport: Transport, role: Role) {
     if wanted() {
-        let stream = new_stream(service, transport, role);
+        let stream = new_stream(service, transport, role, peer_of(sk, transport));
         let _ = STREAMS.insert(sk as u64, stream, 0);
     }
 }
 
 /// A connection ended.
 #[inline(always)]
-pub(crate) fn end(sk: *const u8, now_ns: u64) {
+pub(crate) fn end(key: u64, now_ns: u64) {
     if !wanted() {
         return;
     }
     // SAFETY: the value is copied out at once.
-    let Some(stream) = (unsafe { STREAMS.get(sk as u64).copied() }) else {
+    let Some(stream) = (unsafe { STREAMS.get(key).copied() }) else {
         return;
     };
-    let _ = STREAMS.remove(sk as u64);
+    let _ = STREAMS.remove(key);
     if stream.sent == 0 && stream.received == 0 {
         return;
     }
+    tell(&stream, PayloadKind::Closed, now_ns);
+}
+
+/// Sends a record without bytes.
+#[inline(always)]
+fn tell(stream: &Stream, kind: PayloadKind, now_ns: u64) {
     let header = PayloadHeader {
         stream: stream.id,
         started_ns: now_ns,
@@ -107,13 +139,13 @@ pub(crate) fn end(sk: *const u8, now_ns: u64) {
         service: stream.service,
         head_bytes: 0,
         tail_bytes: 0,
-        kind: PayloadKind::Closed as u8,
+        kind: kind as u8,
         class: stream.class,
         role: stream.role,
         transport: stream.transport,
-        tls: 0,
+        tls: stream.tls,
         reserved: 0,
-        peer: 0,
+        peer: stream.peer,
         unused_bytes: 0,
         reserved2: 0,
     };
@@ -125,8 +157,9 @@ pub(crate) fn end(sk: *const u8, now_ns: u64) {
     }
 }
 
+/// A stream of which nothing was said yet.
 #[inline(always)]
-fn new_stream(service: u16, transport: Transport, role: Role) -> Stream {
+fn new_stream(service: u16, transport: Transport, role: Role, peer: u32) -> Stream {
     let mut number = 0;
     if let Some(last) = STREAM_NUMBERS.get_ptr_mut(0) {
         // SAFETY: this CPU's own value.
@@ -141,47 +174,85 @@ fn new_stream(service: u16, transport: Transport, role: Role) -> Stream {
         id: u64::from(cpu) << 48 | number,
         sent: 0,
         received: 0,
+        peer,
+        service,
         class: StreamClass::Unknown as u8,
         looks: 0,
         role: role as u8,
         transport: transport as u8,
-        service,
-        reserved: 0,
+        tls: 0,
+        reserved: [0; 5],
     }
 }
 
-/// Sends a record of a call that moved bytes, if the connection looks like something.
+/// Stands for the other end's address, see [`PayloadHeader::peer`].
+#[inline(always)]
+fn peer_of(sk: *const u8, transport: Transport) -> u32 {
+    let (v4, v6) = (offset!(sock_daddr), offset!(sock_v6_daddr));
+    if transport as u8 != Transport::Tcp as u8 {
+        return 0;
+    }
+    if v6 != MISSING as usize
+        && let Ok(AF_INET6) = read::<u16>(sk, offset!(sock_family))
+        && let Ok([a, b, c, d]) = read::<[u32; 4]>(sk, v6)
+    {
+        return a ^ b ^ c ^ d;
+    }
+    if v4 == MISSING as usize {
+        return 0;
+    }
+    read::<u32>(sk, v4).unwrap_or(0)
+}
+
+/// A call that moved bytes through a socket.
+pub(crate) struct Moved {
+    /// Sent or received.
+    pub(crate) kind: PayloadKind,
+    /// How many.
+    pub(crate) bytes: u64,
+    /// Where they are.
+    pub(crate) buffers: Buffers,
+}
+
+/// Sends a record of a syscall that moved bytes, if the connection looks like something.
+/// `known` is what [`find`] found.
 #[inline(always)]
 pub(crate) fn record(
     call: &Call,
     sk: *const u8,
     transport: Transport,
-    kind: PayloadKind,
-    bytes: u64,
-    buffers: Buffers,
+    known: Option<&'static mut Stream>,
+    moved: &Moved,
 ) {
-    if !wanted() || bytes == 0 {
+    if !wanted() || moved.bytes == 0 {
         return;
     }
-    if STREAMS.get_ptr_mut(sk as u64).is_none() {
-        let stream = new_stream(call.service, transport, Role::Unknown);
-        let _ = STREAMS.insert(sk as u64, stream, 0);
-    }
-    let Some(stream) = STREAMS.get_ptr_mut(sk as u64) else {
+    let Some(stream) = known.or_else(|| {
+        let begun = new_stream(
+            call.service,
+            transport,
+            Role::Unknown,
+            peer_of(sk, transport),
+        );
+        let _ = STREAMS.insert(sk as u64, begun, 0);
+        stream(sk as u64)
+    }) else {
         return;
     };
-    // SAFETY: a live map value. Two threads that use one connection at once may mix up its
-    // sequence, which the daemon then takes for a loss.
-    let stream = unsafe { &mut *stream };
-    if stream.class == StreamClass::Ignored as u8 || stream.class == StreamClass::Tls as u8 {
+    if stream.class == StreamClass::Ignored as u8 {
         return;
     }
+    if stream.tls != 0 {
+        return tls::through(sk);
+    }
     if stream.class == StreamClass::Unknown as u8 {
-        let Some(class) = look(buffers, bytes) else {
+        let Some(first) = first_bytes(moved.buffers, moved.bytes) else {
             return losses::count(Loss::PayloadUnreadable);
         };
-        stream.class = class as u8;
-        match class {
+        match classify(&first, moved.bytes) {
+            StreamClass::Tls => {
+                return encrypted(stream, sk, call.now_ns);
+            }
             StreamClass::Unknown => {
                 stream.looks += 1;
                 if stream.looks >= MAX_LOOKS {
@@ -189,11 +260,63 @@ pub(crate) fn record(
                 }
                 return;
             }
-            StreamClass::Ignored | StreamClass::Tls => return,
-            StreamClass::Http1 | StreamClass::Postgres => {}
+            class => stream.class = class as u8,
         }
+        if stream.class == StreamClass::Ignored as u8 {
+            return;
+        }
+    } else if stream.sent.wrapping_add(stream.received) < EARLY_RECORDS
+        && let Some(first) = first_bytes(moved.buffers, moved.bytes)
+        && begins_tls(stream.class, &first, moved.bytes)
+    {
+        return encrypted(stream, sk, call.now_ns);
     }
-    let sequence = match kind {
+    let Some(record) = RECORD.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: this CPU's own value; `sys_exit` is not interrupted by itself.
+    let record = unsafe { &mut *record };
+    record.header = header(
+        stream,
+        moved,
+        call.service,
+        call.now_ns.saturating_sub(call.duration_ns),
+        call.now_ns,
+    );
+    let copied = match moved.buffers {
+        Buffers::Flat(address) => copy_flat(record, address, moved.bytes),
+        Buffers::Vector(vector, count) => copy_vector(record, vector, count, moved.bytes),
+        Buffers::Nowhere => Some(0),
+    };
+    match copied {
+        Some(copied) => send(record, copied),
+        None => losses::count(Loss::PayloadUnreadable),
+    }
+}
+
+/// The connection turned out to be encrypted.
+#[inline(always)]
+fn encrypted(stream: &mut Stream, sk: *const u8, now_ns: u64) {
+    stream.tls = 1;
+    if stream.class == StreamClass::Http1 as u8 {
+        // Through a tunnel anything may be said.
+        stream.class = StreamClass::Unknown as u8;
+        stream.looks = 0;
+    }
+    tell(stream, PayloadKind::Encrypted, now_ns);
+    tls::through(sk);
+}
+
+/// What a record says before its bytes; counts it in the stream's sequence.
+#[inline(always)]
+fn header(
+    stream: &mut Stream,
+    moved: &Moved,
+    service: u16,
+    started_ns: u64,
+    ended_ns: u64,
+) -> PayloadHeader {
+    let sequence = match moved.kind {
         PayloadKind::Sent => {
             stream.sent = stream.sent.wrapping_add(1);
             stream.sent
@@ -204,71 +327,165 @@ pub(crate) fn record(
         }
     };
     let ids = bpf_get_current_pid_tgid();
-    let Some(record) = RECORD.get_ptr_mut(0) else {
-        return;
-    };
-    // SAFETY: this CPU's own value; `sys_exit` is not interrupted by itself.
-    let record = unsafe { &mut *record };
-    record.header = PayloadHeader {
+    PayloadHeader {
         stream: stream.id,
-        started_ns: call.now_ns.saturating_sub(call.duration_ns),
-        ended_ns: call.now_ns,
-        bytes,
+        started_ns,
+        ended_ns,
+        bytes: moved.bytes,
         tgid: (ids >> 32) as u32,
         tid: ids as u32,
         sequence: sequence.wrapping_sub(1),
-        service: call.service,
+        service,
         head_bytes: 0,
         tail_bytes: 0,
-        kind: kind as u8,
+        kind: moved.kind as u8,
         class: stream.class,
         role: stream.role,
         transport: stream.transport,
-        tls: 0,
+        tls: stream.tls,
         reserved: 0,
-        peer: 0,
+        peer: stream.peer,
         unused_bytes: 0,
         reserved2: 0,
-    };
-    let copied = match buffers {
-        Buffers::Flat(address) => copy_flat(record, address, bytes),
-        Buffers::Vector(vector, count) => copy_vector(record, vector, count, bytes),
-        Buffers::Nowhere => Some(0),
-    };
-    match copied {
-        Some(copied) => send(record, copied),
-        None => losses::count(Loss::PayloadUnreadable),
     }
 }
 
-/// Whether the socket is known to be AF_UNIX, which spares a look into its memory. A socket that is
-/// made at the address of an earlier one begins a stream of its own, so this is not out of date.
+/// Begins a stream of clear text that no socket is known for; its number is its key.
 #[inline(always)]
-pub(crate) fn is_unix(sk: *const u8) -> bool {
-    // SAFETY: the value is read at once.
-    unsafe { STREAMS.get(sk as u64) }
-        .is_some_and(|stream| stream.transport == Transport::Unix as u8)
+pub(crate) fn begin_alone(service: u16) -> u64 {
+    let mut stream = new_stream(service, Transport::Tcp, Role::Unknown, 0);
+    stream.tls = 1;
+    let _ = STREAMS.insert(stream.id, stream, 0);
+    stream.id
+}
+
+/// Sends a record of clear text that went into or came out of a TLS library; `false` when the
+/// stream of that key is not known any more.
+///
+/// Uprobes may be preempted, so there is no buffer of the CPU's own to put a record together in: it
+/// is written into the ring itself, in room of three sizes.
+#[inline(always)]
+pub(crate) fn record_clear(
+    key: u64,
+    service: u16,
+    started_ns: u64,
+    address: u64,
+    moved: &Moved,
+) -> bool {
+    let Some(stream) = stream(key) else {
+        return false;
+    };
+    if stream.class == StreamClass::Ignored as u8 {
+        return true;
+    }
+    stream.tls = 1;
+    if stream.class == StreamClass::Unknown as u8 {
+        let Some(first) = first_bytes(moved.buffers, moved.bytes) else {
+            losses::count(Loss::PayloadUnreadable);
+            return true;
+        };
+        match classify(&first, moved.bytes) {
+            StreamClass::Unknown | StreamClass::Tls => {
+                stream.looks += 1;
+                if stream.looks >= MAX_LOOKS {
+                    stream.class = StreamClass::Ignored as u8;
+                }
+                return true;
+            }
+            class => stream.class = class as u8,
+        }
+        if stream.class == StreamClass::Ignored as u8 {
+            return true;
+        }
+    }
+    // SAFETY: no preconditions.
+    let now_ns = unsafe { bpf_ktime_get_ns() };
+    let mut header = header(stream, moved, service, started_ns, now_ns);
+    let limits = PAYLOAD_LIMITS.load();
+    let head = moved.bytes.min(u64::from(limits.head_bytes));
+    let tail = (moved.bytes - head).min(u64::from(limits.tail_bytes));
+    header.head_bytes = head as u16;
+    header.tail_bytes = tail as u16;
+    if head <= SMALL as u64 && tail == 0 {
+        reserve_and_send::<SMALL>(header, address, moved.bytes);
+    } else if head <= MEDIUM as u64 {
+        reserve_and_send::<MEDIUM>(header, address, moved.bytes);
+    } else {
+        reserve_and_send::<MAX_HEAD>(header, address, moved.bytes);
+    }
+    true
+}
+
+/// Room in the ring for the head of most messages, and of the default limit.
+const SMALL: usize = 512;
+const MEDIUM: usize = 4096;
+
+/// A record in the ring.
+#[repr(C)]
+struct Room<const HEAD: usize> {
+    header: PayloadHeader,
+    head: [u8; HEAD],
+    tail: [u8; MAX_TAIL],
+}
+
+#[inline(always)]
+fn reserve_and_send<const HEAD: usize>(mut header: PayloadHeader, address: u64, bytes: u64) {
+    let (head, tail) = (u32::from(header.head_bytes), u32::from(header.tail_bytes));
+    header.unused_bytes = (HEAD as u32).wrapping_sub(head) as u16;
+    let Some(mut room) = PAYLOAD.reserve::<Room<HEAD>>(0) else {
+        return losses::count(Loss::PayloadRingFull);
+    };
+    let room_at = room.as_mut_ptr();
+    // Comparisons that the verifier remembers: what is longer cannot be here.
+    let (head, tail) = (opaque(head.into()), opaque(tail.into()));
+    let read = if head > HEAD as u32 || tail > MAX_TAIL as u32 {
+        -1
+    } else {
+        // SAFETY: both lengths are at most those of their arrays.
+        unsafe {
+            room_at.cast::<PayloadHeader>().write(header);
+            let head_read = probe_read_user(
+                (&raw mut (*room_at).head).cast(),
+                head,
+                address as *const core::ffi::c_void,
+            );
+            if tail == 0 || head_read != 0 {
+                head_read
+            } else {
+                probe_read_user(
+                    (&raw mut (*room_at).tail).cast(),
+                    tail,
+                    (address + bytes - u64::from(tail)) as *const core::ffi::c_void,
+                )
+            }
+        }
+    };
+    if read == 0 {
+        room.submit(u64::from(wake()));
+    } else {
+        room.discard(u64::from(BPF_RB_NO_WAKEUP));
+        losses::count(Loss::PayloadUnreadable);
+    }
 }
 
 /// Bytes were sent that no record can show. The jump in the sequence tells the daemon.
 #[inline(always)]
 pub(crate) fn missed_sent(sk: *const u8) {
-    if let Some(stream) = STREAMS.get_ptr_mut(sk as u64) {
-        // SAFETY: a live map value.
-        unsafe { (*stream).sent = (*stream).sent.wrapping_add(1) };
+    if let Some(stream) = find(sk) {
+        stream.sent = stream.sent.wrapping_add(1);
     }
 }
 
-/// Looks at the first bytes of a call.
+/// Reads the first bytes of a call; zeros where it has fewer, and where they are nowhere.
 #[inline(always)]
-fn look(buffers: Buffers, bytes: u64) -> Option<StreamClass> {
+fn first_bytes(buffers: Buffers, bytes: u64) -> Option<[u8; 8]> {
     let address = match buffers {
         Buffers::Flat(address) => address,
         Buffers::Vector(vector, _) => {
             // SAFETY: the helper checks the user's address itself.
             unsafe { bpf_probe_read_user(vector as *const u64) }.ok()?
         }
-        Buffers::Nowhere => return Some(StreamClass::Unknown),
+        Buffers::Nowhere => return Some([0; 8]),
     };
     let mut bytes_read = [0u8; 16];
     let length = if bytes < 8 { bytes } else { 8 };
@@ -281,7 +498,7 @@ fn look(buffers: Buffers, bytes: u64) -> Option<StreamClass> {
         )
     };
     let [a, b, c, d, e, f, g, h, ..] = bytes_read;
-    (result == 0).then(|| classify(&[a, b, c, d, e, f, g, h], bytes))
+    (result == 0).then_some([a, b, c, d, e, f, g, h])
 }
 
 /// Forgets what compiler and verifier know of a number, its upper half included. The compiler would
@@ -367,18 +584,25 @@ fn copy_vector(record: &mut Record, vector: u64, count: u64, bytes: u64) -> Opti
     Some(head + tail)
 }
 
-/// Puts the record into the ring; the reader is woken only when much is waiting.
+/// Whether the reader is to be woken: only when much is waiting.
 #[inline(always)]
-fn send(record: &mut Record, copied: u64) {
+fn wake() -> u32 {
     let ring = (&raw const PAYLOAD).cast_mut().cast::<core::ffi::c_void>();
     // `BPF_RB_AVAIL_DATA` is 0.
     // SAFETY: the map is a ring buffer.
     let waiting = unsafe { bpf_ringbuf_query(ring, 0) };
-    let flags = if waiting >= u64::from(PAYLOAD_LIMITS.load().wake_bytes) {
+    if waiting >= u64::from(PAYLOAD_LIMITS.load().wake_bytes) {
         BPF_RB_FORCE_WAKEUP
     } else {
         BPF_RB_NO_WAKEUP
-    };
+    }
+}
+
+/// Puts the record into the ring.
+#[inline(always)]
+fn send(record: &mut Record, copied: u64) {
+    let ring = (&raw const PAYLOAD).cast_mut().cast::<core::ffi::c_void>();
+    let flags = wake();
     let length =
         size_of::<PayloadHeader>() as u64 + u64::from(opaque(copied) & (2 * MAX_HEAD as u32 - 1));
     // SAFETY: the length is at most header and bytes together.

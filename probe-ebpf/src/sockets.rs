@@ -14,3 +14,4 @@ mod table;
 mod tcp;
 
 pub(crate) use calls::{adopt_file, on_call};
+pub(crate) use table::AF_INET6;

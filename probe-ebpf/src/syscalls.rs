@@ -71,7 +71,7 @@ static SYSCALL_KINDS: Global<[u8; MAX_SYSCALLS]> = Global::new([0; MAX_SYSCALLS]
 static COUNT_SYSCALLS: Global<u8> = Global::new(1);
 
 /// The largest error number that a syscall can return (`MAX_ERRNO` in `include/linux/err.h`).
-const MAX_ERRNO: i64 = 4095;
+pub(crate) const MAX_ERRNO: i64 = 4095;
 
 #[inline(always)]
 fn kind_of(nr: u32) -> u8 {

@@ -273,6 +273,8 @@ fn add_traffic(collected: &mut Collected, seconds: f64) {
             http_server: requests(1.0, seconds),
             http_client: [(payments, exchanges(22.0, 71_000_000.0, 0.001, seconds))].into(),
             http_active: total(7.0, seconds) % 9,
+            tls_connections: 3,
+            tls_decoded: 2,
             postgres_client: statements(0.9, seconds),
             ..ServiceReport::default()
         },
@@ -282,6 +284,8 @@ fn add_traffic(collected: &mut Collected, seconds: f64) {
         ServiceReport {
             http_server: requests(1.2, seconds),
             http_active: total(11.0, seconds) % 13,
+            tls_connections: 3,
+            tls_decoded: 2,
             ..ServiceReport::default()
         },
     );

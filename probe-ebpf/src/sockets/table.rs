@@ -35,7 +35,7 @@ pub(super) const AF_UNIX: u16 = 1;
 /// `AF_INET`.
 pub(super) const AF_INET: u16 = 2;
 /// `AF_INET6`.
-pub(super) const AF_INET6: u16 = 10;
+pub(crate) const AF_INET6: u16 = 10;
 /// `IPPROTO_TCP` in `include/uapi/linux/in.h`.
 pub(super) const IPPROTO_TCP: u16 = 6;
 

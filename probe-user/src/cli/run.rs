@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use aya::{Btf, EbpfLoader, programs::BtfTracePoint};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use probe_common::payload::PayloadLimits;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +22,7 @@ use super::exit;
 use crate::{
     api,
     config::{Config, LogFormat, LogLevel, Sources},
-    daemon::{Daemon, Events, decoding, forward_kernel_log, measuring, privileges},
+    daemon::{Daemon, Events, attaching, decoding, forward_kernel_log, measuring, privileges},
     kernel::{
         loader::Wanted,
         object,
@@ -46,8 +47,9 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
             return Ok(ExitCode::from(exit::FAILURE));
         }
     };
+    raise_descriptor_limit();
     let tracker = Tracker::new(config);
-    let started = match KernelProbe::start(&wanted(config, &tracker)) {
+    let started = match KernelProbe::start(&wanted(config, tracker.wants_exec_events())) {
         Ok(started) => started,
         Err(error) => return Ok(cannot_start(&error)),
     };
@@ -59,7 +61,9 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         }
     }
     let stop = CancellationToken::new();
-    let measuring = measuring::spawn(&config.kernel, started.probe.measuring());
+    let kernel = Arc::new(started.probe);
+    let attaching = attaching::spawn(Arc::clone(&kernel));
+    let measuring = measuring::spawn(&config.kernel, kernel.measuring());
     if config.privileges.drop {
         privileges::keep_only_what_tracing_needs();
     }
@@ -71,7 +75,7 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         .build()
         .context("cannot start the daemon's threads")?;
     let decoder = decoding::spawn(started.payload, limits(config));
-    let daemon = Arc::new(Daemon::new(started.probe, tracker, decoder.reports()));
+    let daemon = Arc::new(Daemon::new(kernel, attaching, tracker, decoder.reports()));
     let result = runtime.block_on(serve(
         config.clone(),
         sources.clone(),
@@ -123,6 +127,17 @@ async fn serve(
     Ok(())
 }
 
+/// Each function of each TLS library that is followed takes a descriptor or two.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        warn!(
+            "cannot raise the limit of open files; many TLS libraries may not be followed: {error}"
+        );
+    }
+}
+
 /// Tells people where to look.
 fn announce(address: SocketAddr, summary: &str) {
     // An unspecified address is no place to point a browser at.
@@ -160,12 +175,14 @@ fn cannot_start(error: &StartError) -> ExitCode {
     ExitCode::from(exit::FAILURE)
 }
 
-fn wanted(config: &Config, tracker: &Tracker) -> Wanted {
+/// What the configuration wants of the kernel side. `all_execs`: see [`Wanted`].
+pub(super) fn wanted(config: &Config, all_execs: bool) -> Wanted {
     let switches = [
         ("process", config.kernel.probes.process),
         ("syscalls", config.kernel.probes.syscalls),
         ("sockets", config.kernel.probes.sockets),
         ("payload", config.kernel.probes.payload),
+        ("tls", config.kernel.probes.tls),
     ];
     let disabled: BTreeMap<&'static str, String> = switches
         .into_iter()
@@ -184,7 +201,7 @@ fn wanted(config: &Config, tracker: &Tracker) -> Wanted {
             tail_bytes: config.kernel.payload_tail_bytes,
             wake_bytes: config.kernel.payload_ring_bytes / 8,
         },
-        all_execs: tracker.wants_exec_events(),
+        all_execs,
         log_level: match config.log.kernel_level {
             LogLevel::Off => 0,
             LogLevel::Error => 1,

@@ -95,6 +95,7 @@ pub(super) const KEYS: &[Key] = &[
     key("kernel.probes.syscalls", SWITCH),
     key("kernel.probes.sockets", SWITCH),
     key("kernel.probes.payload", SWITCH),
+    key("kernel.probes.tls", SWITCH),
     key("kernel.probes.process", SWITCH),
     key("discovery", SECTION),
     key("discovery.enabled", SWITCH),

@@ -143,6 +143,8 @@ pub struct Probes {
     pub sockets: bool,
     /// Requests and statements on those connections.
     pub payload: bool,
+    /// Requests and statements that a TLS library encrypts.
+    pub tls: bool,
     /// Exec, fork and exit.
     pub process: bool,
 }
@@ -257,6 +259,7 @@ impl Default for Probes {
             syscalls: true,
             sockets: true,
             payload: true,
+            tls: true,
             process: true,
         }
     }

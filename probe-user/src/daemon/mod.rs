@@ -1,5 +1,6 @@
 //! The running daemon: the kernel side and the targets, held together.
 
+pub mod attaching;
 pub mod decoding;
 pub mod measuring;
 pub mod privileges;
@@ -12,9 +13,13 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use attaching::Attaching;
 use aya::maps::{MapData, RingBuf};
 use decoding::Reports;
-use probe_common::{event::ProcessEvent, target::UNTRACED};
+use probe_common::{
+    event::{ProcessEvent, ProcessEventKind},
+    target::UNTRACED,
+};
 use tokio::{io::unix::AsyncFd, sync::Notify};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
@@ -33,7 +38,8 @@ pub type Events = RingBuf<MapData>;
 
 /// Everything that runs.
 pub struct Daemon {
-    kernel: KernelProbe,
+    kernel: Arc<KernelProbe>,
+    attaching: Attaching,
     traced: Arc<TgidTable>,
     tracker: Mutex<Tracker>,
     traffic: Reports,
@@ -47,10 +53,16 @@ pub struct Daemon {
 
 impl Daemon {
     /// Puts the attached probes and the targets together. Nothing is traced before [`Self::scan`].
-    pub fn new(kernel: KernelProbe, tracker: Tracker, traffic: Reports) -> Self {
+    pub fn new(
+        kernel: Arc<KernelProbe>,
+        attaching: Attaching,
+        tracker: Tracker,
+        traffic: Reports,
+    ) -> Self {
         Self {
             traced: kernel.traced(),
             kernel,
+            attaching,
             tracker: Mutex::new(tracker),
             traffic,
             scanned: AtomicBool::new(false),
@@ -95,11 +107,12 @@ impl Daemon {
                 table: &daemon.traced,
                 marked: AtomicBool::new(false),
             };
-            let recycled = {
+            let (recycled, to_examine) = {
                 let mut tracker = daemon.tracker();
                 change(&mut tracker, &table);
-                tracker.take_recycled_ids()
+                (tracker.take_recycled_ids(), tracker.take_to_examine())
             };
+            daemon.attaching.follow_libraries(to_examine);
             if !recycled.is_empty()
                 && let Err(error) = daemon.kernel.forget(&recycled)
             {
@@ -182,6 +195,9 @@ impl Daemon {
     }
 
     async fn take_over(self: &Arc<Self>, batch: Vec<ProcessEvent>) {
+        let any_but_maps = batch
+            .iter()
+            .any(|event| event.kind != ProcessEventKind::Map as u32);
         self.change_targets(move |tracker, traced| {
             for event in &batch {
                 debug!(?event, "process");
@@ -189,7 +205,9 @@ impl Daemon {
             }
         })
         .await;
-        self.scan_sooner.notify_one();
+        if any_but_maps {
+            self.scan_sooner.notify_one();
+        }
     }
 }
 

@@ -19,11 +19,13 @@ use super::{
     measuring::Measuring,
     offsets,
     payload::PayloadRing,
-    probes::{self, Hook},
+    probes::{self, Hook, Probe},
     program_info::MeasuredProgram,
-    snapshot::{ProbeStatus, ProgramRuntime, Snapshot},
+    snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot},
     tables::{self, TableError, Tables},
+    tls::Libraries,
 };
+use crate::targets::libraries::mapped_files;
 
 /// The kernel's type information.
 pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
@@ -41,8 +43,10 @@ pub enum StartError {
 
 /// The attached probes and their tables. Dropping it detaches everything.
 pub struct KernelProbe {
-    // Detaches the programs when dropped; locked for running the seeding iterator.
+    // Detaches the programs when dropped; locked for running the seeding iterator, and for
+    // attaching to libraries.
     ebpf: Mutex<Ebpf>,
+    libraries: Mutex<Libraries>,
     tables: Mutex<Tables>,
     traced: Arc<TgidTable>,
     probes: Vec<ProbeStatus>,
@@ -87,6 +91,7 @@ impl KernelProbe {
         Ok(Started {
             probe: Self {
                 ebpf: Mutex::new(loaded.ebpf),
+                libraries: Mutex::default(),
                 tables: Mutex::new(tables),
                 traced,
                 probes: loaded.probes,
@@ -141,6 +146,32 @@ impl KernelProbe {
         }
     }
 
+    /// Follows the TLS libraries among the files that these processes execute. To be called when a
+    /// process was marked, and when it mapped a file.
+    pub fn follow_libraries(&self, pids: impl IntoIterator<Item = u32>) {
+        if !self.is_active(&probes::TLS) {
+            return;
+        }
+        for pid in pids {
+            let files = mapped_files(pid);
+            let mut libraries = self.libraries();
+            let mut ebpf = self.ebpf.lock().unwrap_or_else(PoisonError::into_inner);
+            libraries.follow(&mut ebpf, &files);
+        }
+    }
+
+    fn libraries(&self) -> MutexGuard<'_, Libraries> {
+        self.libraries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_active(&self, probe: &Probe) -> bool {
+        self.probes
+            .iter()
+            .any(|status| status.name == probe.name && status.state == ProbeState::Active)
+    }
+
     /// Reads all tables. `services` are the ids in use.
     ///
     /// # Errors
@@ -155,6 +186,7 @@ impl KernelProbe {
             losses: totals.losses,
             programs: self.runtimes(),
             probes: self.probes.clone(),
+            libraries: self.libraries().counts(),
         })
     }
 

@@ -138,6 +138,21 @@ catalogue! {
         "Statements as the client saw them, network included. Not to be added to the server's view of the same statements."
         => "histogram_quantile(0.99, sum by (le, service) (rate(db_client_operation_duration_seconds_bucket[5m])))"
 
+    TLS_CONNECTIONS: Counter<1> = "hostprobe_tls_connections_total" ["service"]
+        None Tls PAYLOAD_PROBE;
+        "Connections of the service that carry TLS, whoever encrypts."
+        => "rate(hostprobe_tls_connections_total[5m])"
+
+    TLS_DECODED: Counter<1> = "hostprobe_tls_decoded_connections_total" ["service"]
+        None Tls FedBy::Probe("tls");
+        "Connections of a TLS library whose requests or statements are decoded. Far fewer than hostprobe_tls_connections_total: the service encrypts with something that can't be seen, such as Go's own TLS, or speaks neither HTTP/1 nor Postgres."
+        => "rate(hostprobe_tls_decoded_connections_total[5m]) / rate(hostprobe_tls_connections_total[5m])"
+
+    TLS_LIBRARIES: Gauge<1> = "hostprobe_tls_libraries" ["state"]
+        None Tls FedBy::Probe("tls");
+        "Files with a TLS library that traced processes use: followed, or failed to be."
+        => "hostprobe_tls_libraries{state=\"failed\"} > 0"
+
     STREAMS: Gauge<0> = "hostprobe_streams" []
         None Probe PAYLOAD_PROBE;
         "Connections that are decoded now."

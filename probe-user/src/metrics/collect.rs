@@ -237,6 +237,13 @@ fn probe(families: &mut Families, inputs: &Inputs<'_>) {
         let up = matches!(probe.state, ProbeState::Active);
         families.gauge(&metric::PROBE_UP, [probe.name], u64::from(up));
     }
+    let libraries = snapshot.libraries;
+    for (state, count) in [
+        ("followed", libraries.followed),
+        ("failed", libraries.failed),
+    ] {
+        families.gauge(&metric::TLS_LIBRARIES, [state], count);
+    }
     for program in &snapshot.programs {
         let label = [program.name];
         families.counter(&metric::PROGRAM_RUNS, label, program.runs);

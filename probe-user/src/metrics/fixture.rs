@@ -153,6 +153,8 @@ fn requests_and_statements() -> ServiceReport {
         )]
         .into(),
         http_active: 1,
+        tls_connections: 3,
+        tls_decoded: 2,
         postgres_server: statements.clone().into(),
         postgres_client: statements.into(),
     }

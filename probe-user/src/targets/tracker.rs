@@ -42,6 +42,8 @@ pub struct Tracker {
     expected: HashMap<u32, Instant>,
     /// The section that [`Scope`] was made from.
     discovery: Option<Discovery>,
+    /// Traced processes whose mapped files may be new.
+    to_examine: BTreeSet<u32>,
 }
 
 /// A traced process.
@@ -74,6 +76,7 @@ impl Tracker {
             own_hostname: process::own_hostname(),
             expected: HashMap::new(),
             discovery: None,
+            to_examine: BTreeSet::new(),
         };
         tracker.configure(config);
         tracker
@@ -116,6 +119,9 @@ impl Tracker {
         self.assign_all(table);
         self.adopt_newcomers(table);
         self.take_stock();
+        // In case that it was not told of a mapped file.
+        let roots = self.services.iter().flat_map(|service| &service.roots);
+        self.to_examine.extend(roots);
     }
 
     /// Removes members that ended without an event, or whose number is another process's now.
@@ -204,6 +210,7 @@ impl Tracker {
                 self.members.remove(&pid);
                 return false;
             }
+            self.to_examine.insert(pid);
         }
         let member = Member {
             service,
@@ -312,6 +319,13 @@ impl Tracker {
     /// still in the kernel's tables.
     pub fn services(&self) -> Vec<&Service> {
         self.services.iter().collect()
+    }
+
+    /// Traced processes that may execute files which they did not execute before: those that were
+    /// found since the last call, and those that mapped one. A child that was forked has its
+    /// parent's.
+    pub fn take_to_examine(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.to_examine)
     }
 
     /// Ids that went to another service since the last call. What the kernel counted for them

@@ -51,6 +51,10 @@ pub struct ServiceReport {
     pub postgres_server: BTreeMap<StatementKey, PostgresSeries>,
     /// Statements that the service sent as a client.
     pub postgres_client: BTreeMap<StatementKey, PostgresSeries>,
+    /// Connections of the service whose sockets turned out to carry TLS.
+    pub tls_connections: u64,
+    /// Connections of a TLS library whose clear text is decoded.
+    pub tls_decoded: u64,
 }
 
 /// What happened to connections on the way.
@@ -94,6 +98,8 @@ pub struct Traffic {
 struct ServiceTraffic {
     http: http::Http,
     postgres: postgres::Postgres,
+    tls_connections: u64,
+    tls_decoded: u64,
 }
 
 impl Traffic {
@@ -117,6 +123,8 @@ impl Traffic {
             .or_insert_with(|| ServiceTraffic {
                 http: http::Http::new(limits.series),
                 postgres: postgres::Postgres::new(limits.series),
+                tls_connections: 0,
+                tls_decoded: 0,
             });
         if header.kind == PayloadKind::Closed as u8 {
             if let Some(mut stream) = self.streams.remove(header.stream) {
@@ -124,8 +132,13 @@ impl Traffic {
             }
             return;
         }
+        if header.kind == PayloadKind::Encrypted as u8 {
+            service.tls_connections += 1;
+            return;
+        }
         self.counts.records += 1;
         let (stream, evicted) = self.streams.get(record);
+        service.tls_decoded += u64::from(stream.takes_clear_text(record));
         if let Some(mut evicted) = evicted {
             self.counts.streams_evicted += 1;
             evicted.forget(&mut self.counts);
@@ -146,6 +159,8 @@ impl Traffic {
                 http_active: active.get(id).copied().unwrap_or(0),
                 postgres_server: service.postgres.server.clone(),
                 postgres_client: service.postgres.client.clone(),
+                tls_connections: service.tls_connections,
+                tls_decoded: service.tls_decoded,
             };
             (*id, report)
         });

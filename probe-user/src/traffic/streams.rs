@@ -28,6 +28,8 @@ pub(super) struct Stream {
     decoder: Decoder,
     /// Sequence numbers that are due, of sent and of received bytes.
     due: [u32; 2],
+    /// Whether what is decoded is the clear text of an encrypted connection.
+    tls: bool,
     last_ns: u64,
 }
 
@@ -95,29 +97,48 @@ impl Streams {
     }
 }
 
+impl Decoder {
+    fn new(side: Side, class: u8) -> Self {
+        match class_of(class) {
+            Some(StreamClass::Http1) => Self::Http(
+                Box::new(http1::Connection::new(side, http1::Limits::default())),
+                http1::Output::default(),
+            ),
+            Some(StreamClass::Postgres) => Self::Postgres(
+                Box::new(postgres::Connection::new(side, postgres::Limits::default())),
+                Vec::new(),
+            ),
+            _ => Self::None,
+        }
+    }
+}
+
 impl Stream {
     fn new(record: &PayloadRecord<'_>) -> Self {
         let header = &record.header;
         let side = side_of(record);
-        let decoder = match class_of(header.class) {
-            Some(StreamClass::Http1) => Decoder::Http(
-                Box::new(http1::Connection::new(side, http1::Limits::default())),
-                http1::Output::default(),
-            ),
-            Some(StreamClass::Postgres) => Decoder::Postgres(
-                Box::new(postgres::Connection::new(side, postgres::Limits::default())),
-                Vec::new(),
-            ),
-            _ => Decoder::None,
-        };
         Self {
             service: header.service,
             side,
-            decoder,
+            decoder: Decoder::new(side, header.class),
+            tls: false,
             // A stream that is seen from its middle begins with whatever comes.
             due: [u32::MAX; 2],
             last_ns: header.ended_ns,
         }
+    }
+
+    /// Notes that clear text of an encrypted connection comes; whether that is its first.
+    pub(super) fn takes_clear_text(&mut self, record: &PayloadRecord<'_>) -> bool {
+        if record.header.tls == 0 || self.tls {
+            return false;
+        }
+        self.tls = true;
+        // Postgres agrees on encryption and goes on; through a tunnel anything may be said.
+        if !matches!(self.decoder, Decoder::Postgres(..)) {
+            self.decoder = Decoder::new(self.side, record.header.class);
+        }
+        true
     }
 
     /// Decodes one call.

@@ -55,6 +55,8 @@ fn service() -> ServiceReport {
         http_server: [request(0, 1), request(200, 0)].into(),
         http_client: [(client, request(502, 0).1)].into(),
         http_active: 2,
+        tls_connections: 3,
+        tls_decoded: 2,
         postgres_server: [
             statement(StatementOutcome::Ok),
             statement(StatementOutcome::Error(*b"23505")),

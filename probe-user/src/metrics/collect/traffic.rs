@@ -9,6 +9,10 @@ use crate::{
 pub(super) fn collect(families: &mut Families, report: &Report, names: &ServiceNames<'_>) {
     for (id, service) in &report.services {
         let name = names.get(*id);
+        if service.tls_connections + service.tls_decoded > 0 {
+            families.counter(&metric::TLS_CONNECTIONS, [name], service.tls_connections);
+            families.counter(&metric::TLS_DECODED, [name], service.tls_decoded);
+        }
         http_server(families, name, service);
         http_client(families, name, service);
         for (key, series) in &service.postgres_server {
