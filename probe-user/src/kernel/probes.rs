@@ -146,13 +146,7 @@ pub const TLS: Probe = Probe {
     name: "tls",
     what: "requests and statements in TLS, where a library like OpenSSL encrypts them",
     programs: &[
-        function("tls_read", symbols!["SSL_read"]),
-        function("tls_write", symbols!["SSL_write"]),
-        function("tls_read_ex", symbols!["SSL_read_ex"]),
-        function("tls_write_ex", symbols!["SSL_write_ex"]),
-        function("tls_handshake", symbols!["SSL_do_handshake"]),
-        function("tls_free", symbols!["SSL_free"]),
-        function("tls_new", symbols!["SSL_new"]),
+        // Before the entries: a call whose entry is seen must not return unseen.
         function(
             "tls_return",
             symbols![
@@ -163,6 +157,13 @@ pub const TLS: Probe = Probe {
                 "SSL_do_handshake"
             ],
         ),
+        function("tls_read", symbols!["SSL_read"]),
+        function("tls_write", symbols!["SSL_write"]),
+        function("tls_read_ex", symbols!["SSL_read_ex"]),
+        function("tls_write_ex", symbols!["SSL_write_ex"]),
+        function("tls_handshake", symbols!["SSL_do_handshake"]),
+        function("tls_free", symbols!["SSL_free"]),
+        function("tls_new", symbols!["SSL_new"]),
     ],
     fields: &[],
 };
