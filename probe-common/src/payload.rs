@@ -22,7 +22,8 @@ pub struct PayloadLimits {
     pub head_bytes: u32,
     /// Bytes of the end, at most [`MAX_TAIL`].
     pub tail_bytes: u32,
-    /// The reader is woken when this many bytes wait in the ring; before that it comes by itself.
+    /// A CPU wakes the reader when it has sent this many bytes; before that the reader comes by
+    /// itself.
     pub wake_bytes: u32,
 }
 kernel_abi!(PayloadLimits, 12);
@@ -152,7 +153,9 @@ pub struct Stream {
     /// 1 once what goes through the socket is encrypted.
     pub tls: u8,
     /// Zero.
-    pub reserved: [u8; 5],
+    pub reserved: u8,
+    /// Zero.
+    pub reserved2: u32,
 }
 kernel_abi!(Stream, 32);
 

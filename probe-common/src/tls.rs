@@ -4,7 +4,7 @@ use crate::kernel_abi;
 
 /// What a call into a library does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
+#[repr(u64)]
 pub enum TlsOperation {
     /// No call is under way.
     None = 0,
@@ -31,9 +31,7 @@ pub struct TlsCall {
     /// The `struct sock` that encrypted bytes went through within the call, 0 for none.
     pub socket: u64,
     /// A [`TlsOperation`].
-    pub operation: u8,
-    /// Zero.
-    pub reserved: [u8; 7],
+    pub operation: u64,
 }
 kernel_abi!(TlsCall, 48);
 

@@ -10,9 +10,7 @@ use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{
         bpf_get_current_pid_tgid, bpf_get_smp_processor_id, bpf_ktime_get_ns, bpf_probe_read_user,
-        generated::{
-            bpf_probe_read_user as probe_read_user, bpf_ringbuf_output, bpf_ringbuf_query,
-        },
+        generated::{bpf_probe_read_user as probe_read_user, bpf_ringbuf_output},
     },
     macros::map,
     maps::{LruHashMap, PerCpuArray, RingBuf},
@@ -45,7 +43,7 @@ static STREAMS: LruHashMap<u64, Stream> = LruHashMap::with_max_entries(1, 0);
 #[map]
 static PAYLOAD: RingBuf = RingBuf::with_byte_size(4096, 0);
 
-/// Where a record is put together. Twice the head: the verifier adds the largest offset to the
+/// Where a record of scattered buffers is put together. Twice the head: the verifier adds the largest offset to the
 /// largest length.
 #[map]
 static RECORD: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);
@@ -53,6 +51,10 @@ static RECORD: PerCpuArray<Record> = PerCpuArray::with_max_entries(1, 0);
 /// Streams begun on each CPU, the lower part of their numbers.
 #[map]
 static STREAM_NUMBERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Bytes that each CPU has sent since it woke the reader.
+#[map]
+static UNWOKEN: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
 
 /// Limits from the configuration; a head of 0 switches this off.
 #[unsafe(no_mangle)]
@@ -181,7 +183,8 @@ fn new_stream(service: u16, transport: Transport, role: Role, peer: u32) -> Stre
         role: role as u8,
         transport: transport as u8,
         tls: 0,
-        reserved: [0; 5],
+        reserved: 0,
+        reserved2: 0,
     }
 }
 
@@ -271,26 +274,12 @@ pub(crate) fn record(
     {
         return encrypted(stream, sk, call.now_ns);
     }
-    let Some(record) = RECORD.get_ptr_mut(0) else {
-        return;
-    };
-    // SAFETY: this CPU's own value; `sys_exit` is not interrupted by itself.
-    let record = unsafe { &mut *record };
-    record.header = header(
-        stream,
-        moved,
-        call.service,
-        call.now_ns.saturating_sub(call.duration_ns),
-        call.now_ns,
-    );
-    let copied = match moved.buffers {
-        Buffers::Flat(address) => copy_flat(record, address, moved.bytes),
-        Buffers::Vector(vector, count) => copy_vector(record, vector, count, moved.bytes),
-        Buffers::Nowhere => Some(0),
-    };
-    match copied {
-        Some(copied) => send(record, copied),
-        None => losses::count(Loss::PayloadUnreadable),
+    let started_ns = call.now_ns.saturating_sub(call.duration_ns);
+    let header = header(stream, moved, call.service, started_ns, call.now_ns);
+    match moved.buffers {
+        Buffers::Flat(address) => send_flat(header, address),
+        Buffers::Vector(vector, count) => send_vector(&header, vector, count),
+        Buffers::Nowhere => reserve_and_send::<SMALL, 0>(header, 0),
     }
 }
 
@@ -361,9 +350,6 @@ pub(crate) fn begin_alone(service: u16) -> u64 {
 
 /// Sends a record of clear text that went into or came out of a TLS library; `false` when the
 /// stream of that key is not known any more.
-///
-/// Uprobes may be preempted, so there is no buffer of the CPU's own to put a record together in: it
-/// is written into the ring itself, in room of three sizes.
 #[inline(always)]
 pub(crate) fn record_clear(
     key: u64,
@@ -400,71 +386,117 @@ pub(crate) fn record_clear(
     }
     // SAFETY: no preconditions.
     let now_ns = unsafe { bpf_ktime_get_ns() };
-    let mut header = header(stream, moved, service, started_ns, now_ns);
-    let limits = PAYLOAD_LIMITS.load();
-    let head = moved.bytes.min(u64::from(limits.head_bytes));
-    let tail = (moved.bytes - head).min(u64::from(limits.tail_bytes));
-    header.head_bytes = head as u16;
-    header.tail_bytes = tail as u16;
-    if head <= SMALL as u64 && tail == 0 {
-        reserve_and_send::<SMALL>(header, address, moved.bytes);
-    } else if head <= MEDIUM as u64 {
-        reserve_and_send::<MEDIUM>(header, address, moved.bytes);
-    } else {
-        reserve_and_send::<MAX_HEAD>(header, address, moved.bytes);
-    }
+    let header = header(stream, moved, service, started_ns, now_ns);
+    send_flat(header, address);
     true
 }
 
-/// Room in the ring for the head of most messages, and of the default limit.
-const SMALL: usize = 512;
-const MEDIUM: usize = 4096;
+/// Room in the ring for the messages of most protocols, for most heads of HTTP, for the default limit
+/// and for the largest one.
+const SMALL: usize = 192;
+const MEDIUM: usize = 1024;
+const LARGE: usize = 4096;
 
 /// A record in the ring.
 #[repr(C)]
-struct Room<const HEAD: usize> {
+struct Room<const HEAD: usize, const TAIL: usize> {
     header: PayloadHeader,
     head: [u8; HEAD],
-    tail: [u8; MAX_TAIL],
+    tail: [u8; TAIL],
 }
 
+/// Sends a record with the head and the tail of one buffer, in the smallest room that holds them.
 #[inline(always)]
-fn reserve_and_send<const HEAD: usize>(mut header: PayloadHeader, address: u64, bytes: u64) {
-    let (head, tail) = (u32::from(header.head_bytes), u32::from(header.tail_bytes));
-    header.unused_bytes = (HEAD as u32).wrapping_sub(head) as u16;
-    let Some(mut room) = PAYLOAD.reserve::<Room<HEAD>>(0) else {
+fn send_flat(mut header: PayloadHeader, address: u64) {
+    let limits = PAYLOAD_LIMITS.load();
+    let head = header.bytes.min(u64::from(limits.head_bytes));
+    let tail = (header.bytes - head).min(u64::from(limits.tail_bytes));
+    header.head_bytes = head as u16;
+    header.tail_bytes = tail as u16;
+    if tail != 0 || head > MEDIUM as u64 {
+        send_long(&header, address);
+    } else if head <= SMALL as u64 {
+        reserve_and_send::<SMALL, 0>(header, address);
+    } else {
+        reserve_and_send::<MEDIUM, 0>(header, address);
+    }
+}
+
+/// Kept out of line so that the common path stays small.
+#[inline(never)]
+fn send_long(header: &PayloadHeader, address: u64) {
+    if header.head_bytes <= LARGE as u16 {
+        reserve_and_send::<LARGE, MAX_TAIL>(*header, address);
+    } else {
+        reserve_and_send::<MAX_HEAD, MAX_TAIL>(*header, address);
+    }
+}
+
+/// Copies from the program's memory into the ring: nothing is put together elsewhere, because that
+/// would be a second copy, and because uprobes may be preempted, so that a buffer of the CPU's own
+/// would not be theirs.
+#[inline(always)]
+fn reserve_and_send<const HEAD: usize, const TAIL: usize>(mut header: PayloadHeader, address: u64) {
+    let (head, tail) = (header.head_bytes, header.tail_bytes);
+    header.unused_bytes = if tail == 0 {
+        0
+    } else {
+        (HEAD as u16).wrapping_sub(head)
+    };
+    let Some(mut room) = PAYLOAD.reserve::<Room<HEAD, TAIL>>(0) else {
         return losses::count(Loss::PayloadRingFull);
     };
     let room_at = room.as_mut_ptr();
     // Comparisons that the verifier remembers: what is longer cannot be here.
     let (head, tail) = (opaque(head.into()), opaque(tail.into()));
-    let read = if head > HEAD as u32 || tail > MAX_TAIL as u32 {
-        -1
-    } else {
-        // SAFETY: both lengths are at most those of their arrays.
-        unsafe {
-            room_at.cast::<PayloadHeader>().write(header);
-            let head_read = probe_read_user(
+    // SAFETY: room for it.
+    unsafe { (&raw mut (*room_at).header).write(header) };
+    let mut read = 0;
+    if head > HEAD as u32 || tail > TAIL as u32 {
+        read = -1;
+    } else if head != 0 {
+        // SAFETY: the length is at most that of the array.
+        read = unsafe {
+            probe_read_user(
                 (&raw mut (*room_at).head).cast(),
                 head,
                 address as *const core::ffi::c_void,
-            );
-            if tail == 0 || head_read != 0 {
-                head_read
-            } else {
-                probe_read_user(
-                    (&raw mut (*room_at).tail).cast(),
-                    tail,
-                    (address + bytes - u64::from(tail)) as *const core::ffi::c_void,
-                )
-            }
-        }
-    };
+            )
+        };
+    }
+    if TAIL != 0 && tail != 0 && tail <= TAIL as u32 && read == 0 {
+        let at = address + header.bytes - u64::from(tail);
+        // SAFETY: as above.
+        read = unsafe {
+            probe_read_user(
+                (&raw mut (*room_at).tail).cast(),
+                tail,
+                at as *const core::ffi::c_void,
+            )
+        };
+    }
     if read == 0 {
-        room.submit(u64::from(wake()));
+        room.submit(u64::from(wake(size_of::<Room<HEAD, TAIL>>() as u64)));
     } else {
         room.discard(u64::from(BPF_RB_NO_WAKEUP));
         losses::count(Loss::PayloadUnreadable);
+    }
+}
+
+/// Sends a record of scattered buffers, of which the first few are looked at. They are put together
+/// in this CPU's own memory, since each begins where the one before ended.
+#[inline(never)]
+fn send_vector(header: &PayloadHeader, vector: u64, count: u64) {
+    let Some(record) = RECORD.get_ptr_mut(0) else {
+        return;
+    };
+    // SAFETY: this CPU's own value; `sys_exit` is not interrupted by itself, and nobody else comes
+    // here.
+    let record = unsafe { &mut *record };
+    record.header = *header;
+    match copy_vector(record, vector, count, header.bytes) {
+        Some(copied) => send(record, copied),
+        None => losses::count(Loss::PayloadUnreadable),
     }
 }
 
@@ -487,18 +519,17 @@ fn first_bytes(buffers: Buffers, bytes: u64) -> Option<[u8; 8]> {
         }
         Buffers::Nowhere => return Some([0; 8]),
     };
-    let mut bytes_read = [0u8; 16];
+    let mut read = [0u64; 2];
     let length = if bytes < 8 { bytes } else { 8 };
     // SAFETY: the destination has sixteen bytes.
     let result = unsafe {
         probe_read_user(
-            bytes_read.as_mut_ptr().cast(),
+            read.as_mut_ptr().cast(),
             opaque(length) & 0xf,
             address as *const core::ffi::c_void,
         )
     };
-    let [a, b, c, d, e, f, g, h, ..] = bytes_read;
-    (result == 0).then_some([a, b, c, d, e, f, g, h])
+    (result == 0).then_some(read[0].to_le_bytes())
 }
 
 /// Forgets what compiler and verifier know of a number, its upper half included. The compiler would
@@ -530,21 +561,8 @@ fn copy(record: &mut Record, offset: u64, address: u64, length: u64) -> bool {
     }
 }
 
-/// Copies head and tail of one buffer; the number of bytes copied, `None` when unreadable.
-#[inline(always)]
-fn copy_flat(record: &mut Record, address: u64, bytes: u64) -> Option<u64> {
-    let limits = PAYLOAD_LIMITS.load();
-    let head = bytes.min(u64::from(limits.head_bytes) & (MAX_HEAD as u64 - 1));
-    let tail = (bytes - head).min(u64::from(limits.tail_bytes) & (MAX_TAIL as u64 - 1));
-    if !copy(record, 0, address, head) || !copy(record, head, address + bytes - tail, tail) {
-        return None;
-    }
-    record.header.head_bytes = head as u16;
-    record.header.tail_bytes = tail as u16;
-    Some(head + tail)
-}
-
-/// Likewise for a vector of buffers, of which the first few are looked at.
+/// Copies head and tail of a vector of buffers, of which the first few are looked at; the number of
+/// bytes copied, `None` when unreadable.
 #[inline(always)]
 fn copy_vector(record: &mut Record, vector: u64, count: u64, bytes: u64) -> Option<u64> {
     let limits = PAYLOAD_LIMITS.load();
@@ -584,27 +602,32 @@ fn copy_vector(record: &mut Record, vector: u64, count: u64, bytes: u64) -> Opti
     Some(head + tail)
 }
 
-/// Whether the reader is to be woken: only when much is waiting.
+/// Whether the reader is to be woken: only when this CPU has sent much since it woke it last. To ask
+/// the ring how much waits would touch memory that the reader writes.
 #[inline(always)]
-fn wake() -> u32 {
-    let ring = (&raw const PAYLOAD).cast_mut().cast::<core::ffi::c_void>();
-    // `BPF_RB_AVAIL_DATA` is 0.
-    // SAFETY: the map is a ring buffer.
-    let waiting = unsafe { bpf_ringbuf_query(ring, 0) };
-    if waiting >= u64::from(PAYLOAD_LIMITS.load().wake_bytes) {
-        BPF_RB_FORCE_WAKEUP
-    } else {
-        BPF_RB_NO_WAKEUP
+fn wake(bytes: u64) -> u32 {
+    let Some(unwoken) = UNWOKEN.get_ptr_mut(0) else {
+        return BPF_RB_NO_WAKEUP;
+    };
+    // SAFETY: this CPU's own value. An uprobe that is preempted here may lose some bytes, or wake
+    // once too often.
+    unsafe {
+        *unwoken += bytes;
+        if *unwoken < u64::from(PAYLOAD_LIMITS.load().wake_bytes) {
+            return BPF_RB_NO_WAKEUP;
+        }
+        *unwoken = 0;
     }
+    BPF_RB_FORCE_WAKEUP
 }
 
 /// Puts the record into the ring.
 #[inline(always)]
 fn send(record: &mut Record, copied: u64) {
     let ring = (&raw const PAYLOAD).cast_mut().cast::<core::ffi::c_void>();
-    let flags = wake();
     let length =
         size_of::<PayloadHeader>() as u64 + u64::from(opaque(copied) & (2 * MAX_HEAD as u32 - 1));
+    let flags = wake(length);
     // SAFETY: the length is at most header and bytes together.
     let result =
         unsafe { bpf_ringbuf_output(ring, (&raw mut *record).cast(), length, u64::from(flags)) };

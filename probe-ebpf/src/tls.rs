@@ -158,13 +158,12 @@ fn enter(ctx: &ProbeContext, operation: TlsOperation, counts_through_pointer: bo
         // SAFETY: no preconditions.
         started_ns: unsafe { bpf_ktime_get_ns() },
         socket: 0,
-        operation: operation as u8,
-        reserved: [0; 7],
+        operation: operation as u64,
     };
     if let Some(slot) = TLS_CALLS.get_ptr_mut(tid) {
         // SAFETY: a live map value that only its own thread uses.
         unsafe {
-            if (*slot).operation != TlsOperation::None as u8 {
+            if (*slot).operation != TlsOperation::None as u64 {
                 losses::count(Loss::TlsCallNested);
             }
             *slot = call;
@@ -187,7 +186,7 @@ pub(crate) fn through(sk: *const u8) {
     if let Some(call) = TLS_CALLS.get_ptr_mut(tid) {
         // SAFETY: a live map value that only its own thread uses.
         unsafe {
-            if (*call).operation != TlsOperation::None as u8 {
+            if (*call).operation != TlsOperation::None as u64 {
                 (*call).socket = sk as u64;
             }
         }
@@ -205,7 +204,7 @@ fn leave(ctx: &RetProbeContext) {
     // SAFETY: a live map value that only its own thread uses.
     let call = unsafe {
         let call = *slot;
-        (*slot).operation = TlsOperation::None as u8;
+        (*slot).operation = TlsOperation::None as u64;
         call
     };
     let kind = match call.operation {
@@ -259,9 +258,9 @@ fn leave(ctx: &RetProbeContext) {
     payload::record_clear(stream, service, call.started_ns, call.buffer, &moved);
 }
 
-const READ: u8 = TlsOperation::Read as u8;
-const WRITE: u8 = TlsOperation::Write as u8;
-const HANDSHAKE: u8 = TlsOperation::Handshake as u8;
+const READ: u64 = TlsOperation::Read as u64;
+const WRITE: u64 = TlsOperation::Write as u64;
+const HANDSHAKE: u64 = TlsOperation::Handshake as u64;
 
 /// The key of a connection's stream, 0 when there is none yet. It becomes that of the socket that
 /// bytes went through within the call, unless the connection is known as one without a socket.

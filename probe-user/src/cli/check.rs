@@ -128,7 +128,7 @@ fn text(report: &Report) -> Result<String, std::fmt::Error> {
     }
     writeln!(
         out,
-        "\nNot seen on any kernel: I/O through io_uring (connections made that way are), 32-bit programs, and \
+        "\nNot seen on any kernel: what is moved through io_uring (its requests are counted), 32-bit programs, and \
          what is encrypted by anything else than OpenSSL or BoringSSL with its symbols (Go, Java and \
          rustls encrypt by themselves)."
     )?;

@@ -199,7 +199,7 @@ pub(super) fn wanted(config: &Config, all_execs: bool) -> Wanted {
         payload: PayloadLimits {
             head_bytes: config.kernel.payload_head_bytes,
             tail_bytes: config.kernel.payload_tail_bytes,
-            wake_bytes: config.kernel.payload_ring_bytes / 8,
+            wake_bytes: config.kernel.payload_ring_bytes / 8 / processors(),
         },
         all_execs,
         log_level: match config.log.kernel_level {
@@ -211,6 +211,12 @@ pub(super) fn wanted(config: &Config, all_execs: bool) -> Wanted {
             LogLevel::Trace => 5,
         },
     }
+}
+
+/// Processors that may fill the ring at once.
+fn processors() -> u32 {
+    let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn limits(config: &Config) -> traffic::Limits {

@@ -245,7 +245,7 @@ impl Default for Kernel {
             max_syscall_series: 8_192,
             event_ring_bytes: 262_144,
             max_streams: 16_384,
-            payload_ring_bytes: 8_388_608,
+            payload_ring_bytes: 4_194_304,
             payload_head_bytes: 4_096,
             payload_tail_bytes: 128,
             probes: Probes::default(),

@@ -17,7 +17,7 @@ use super::{
     loader::{self, LoadError, Loaded, Wanted},
     mapped::TgidTable,
     measuring::Measuring,
-    offsets,
+    offsets::{self, Resolution},
     payload::PayloadRing,
     probes::{self, Hook, Probe},
     program_info::MeasuredProgram,
@@ -234,9 +234,17 @@ impl KernelProbe {
 /// # Errors
 /// As [`KernelProbe::start`].
 pub fn load(wanted: &Wanted) -> Result<Loaded, LoadError> {
+    let resolution = resolve()?;
+    let loaded = loader::load(wanted, &resolution.offsets, &resolution.missing);
+    give_memory_back();
+    loaded
+}
+
+/// Finds the fields. What was read for that is gone when this returns: it is as large as all that
+/// stays in memory later.
+fn resolve() -> Result<Resolution, LoadError> {
     let bytes = std::fs::read(BTF_PATH).map_err(|error| LoadError::NoBtf(error.to_string()))?;
     let btf = Btf::parse(&bytes).map_err(|error| LoadError::NoBtf(error.to_string()))?;
-    let resolution = offsets::resolve(&btf);
     for probe in &probes::ALL {
         for program in probe.programs {
             if let Hook::Tracepoint(name) = program.hook
@@ -246,5 +254,14 @@ pub fn load(wanted: &Wanted) -> Result<Loaded, LoadError> {
             }
         }
     }
-    loader::load(wanted, &resolution.offsets, &resolution.missing)
+    Ok(offsets::resolve(&btf))
+}
+
+/// Hands what loading took back to the system: the allocator would keep some ten megabytes.
+fn give_memory_back() {
+    // SAFETY: releases free memory of the allocator and touches nothing else.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }

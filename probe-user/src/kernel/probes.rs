@@ -109,6 +109,9 @@ pub const SOCKETS: Probe = Probe {
         optional(tracepoint("tcp_retransmit_skb")),
         optional(tracepoint("tcp_receive_reset")),
         optional(tracepoint("tcp_send_reset")),
+        // The same hook under the names that it has had.
+        optional(tracepoint("io_uring_submit_req")),
+        optional(tracepoint("io_uring_submit_sqe")),
         optional(Program {
             name: "seed_sockets",
             hook: Hook::Iterator("task_file"),

@@ -252,6 +252,11 @@ catalogue! {
         "Bytes that the service's calls sent (transmit) or received (receive), by transport (tcp or unix). Payload as the program sees it: no headers, no retransmits, peeked bytes not counted."
         => "sum by (service, network_io_direction) (rate(hostprobe_socket_io_bytes_total[5m]))"
 
+    IO_URING_REQUESTS: Counter<1> = "hostprobe_io_uring_requests_total" ["service"]
+        None Traffic SOCKET_PROBE;
+        "Requests of any kind that the service handed to an io_uring. What they move is in no other metric: where this grows, bytes, requests and statements may be missing."
+        => "rate(hostprobe_io_uring_requests_total[5m]) > 0"
+
     EVENTS_LOST: Counter<1> = "hostprobe_events_lost_total" ["cause"]
         None Probe FedBy::Daemon;
         "What happened but is not in the numbers, by cause. Every cause is always present, so that 0 is a statement."

@@ -191,6 +191,7 @@ fn tcp(families: &mut Families, service: &str, stats: &SocketStats) {
         families.counter(counter, label, count);
     }
     families.gauge(&metric::TCP_CONNECTIONS_OPEN, label, stats.tcp_open());
+    families.counter(&metric::IO_URING_REQUESTS, label, stats.io_uring_requests);
     families.counter(
         &metric::TCP_RESETS,
         [service, "received"],

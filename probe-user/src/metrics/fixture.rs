@@ -214,6 +214,7 @@ fn sockets() -> SocketStats {
         tcp_retransmits: 3,
         tcp_resets_received: 1,
         tcp_resets_sent: 2,
+        io_uring_requests: 4,
     }
 }
 
