@@ -205,6 +205,7 @@ impl Stream {
                         http1::Event::Exchange(exchange) => {
                             service.http.exchange(self.side, &exchange, counts);
                         }
+                        http1::Event::Begun(_) => {}
                         http1::Event::Opaque(_) => over = true,
                         http1::Event::NotHttp1(_) => {
                             counts.not_decoded += 1;
