@@ -1,6 +1,7 @@
 //! The running daemon: the kernel side and the targets, held together.
 
 pub mod decoding;
+pub mod findings;
 pub mod measuring;
 pub mod privileges;
 

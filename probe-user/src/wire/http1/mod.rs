@@ -253,6 +253,11 @@ impl Connection {
         }
     }
 
+    /// Numbers of the requests in flight, in their order: the response to the first is due.
+    pub fn serials(&self) -> impl Iterator<Item = u64> {
+        self.queue.iter().map(|pending| pending.exchange.serial)
+    }
+
     /// Bytes held on the heap, for the caller's own bounds; without the allocator's overhead.
     #[must_use]
     pub fn heap_bytes(&self) -> usize {
