@@ -22,7 +22,9 @@ use super::exit;
 use crate::{
     api,
     config::{Config, LogFormat, LogLevel, Sources},
-    daemon::{Daemon, Events, attaching, decoding, forward_kernel_log, measuring, privileges},
+    daemon::{
+        Daemon, Events, attaching, decoding, findings, forward_kernel_log, measuring, privileges,
+    },
     kernel::{
         loader::Wanted,
         object,
@@ -74,8 +76,10 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         .thread_name("hostprobe")
         .build()
         .context("cannot start the daemon's threads")?;
-    let decoder = decoding::spawn(started.payload, limits(config));
+    let (found, findings) = tokio::sync::mpsc::channel(findings::WAITING);
+    let decoder = decoding::spawn(started.payload, limits(config), found);
     let daemon = Arc::new(Daemon::new(kernel, attaching, tracker, decoder.reports()));
+    runtime.spawn(Arc::clone(&daemon).log_findings(findings, stop.clone()));
     let result = runtime.block_on(serve(
         config.clone(),
         sources.clone(),
@@ -222,8 +226,19 @@ fn processors() -> u32 {
 fn limits(config: &Config) -> traffic::Limits {
     traffic::Limits {
         streams: usize::try_from(config.kernel.max_streams).unwrap_or(usize::MAX),
+        n_plus_one: traffic::NPlusOneSettings {
+            enabled: config.n_plus_one.enabled,
+            min_count: config.n_plus_one.min_count,
+            min_ns: ns(Duration::from_millis(config.n_plus_one.min_ms.into())),
+            max_gap_ns: ns(Duration::from_millis(config.n_plus_one.max_gap_ms.into())),
+            cooldown_ns: ns(Duration::from_secs(config.n_plus_one.cooldown_s.into())),
+        },
         ..traffic::Limits::default()
     }
+}
+
+fn ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn start_log(config: &Config) {

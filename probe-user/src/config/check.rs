@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use probe_common::target::MAX_SERVICES;
 
-use super::{Config, Discovery, Kernel, Service, UserSpec, keys};
+use super::{Config, Discovery, Kernel, NPlusOne, Service, UserSpec, keys};
 
 /// Names that mean something else as the value of a label.
 const RESERVED: [&str; 2] = ["other", "unknown"];
@@ -26,6 +26,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     findings.kernel(&config.kernel);
     findings.discovery(&config.discovery, config.services.is_empty());
     findings.services(&config.services);
+    findings.n_plus_one(&config.n_plus_one);
     findings.0
 }
 
@@ -134,6 +135,14 @@ impl Findings {
                 );
             }
         }
+    }
+
+    fn n_plus_one(&mut self, section: &NPlusOne) {
+        // Two of anything are no loop.
+        self.range("n_plus_one.min_count", section.min_count, 3..=1_000);
+        self.range("n_plus_one.min_ms", section.min_ms, 0..=60_000);
+        self.range("n_plus_one.max_gap_ms", section.max_gap_ms, 1..=10_000);
+        self.range("n_plus_one.cooldown_s", section.cooldown_s, 0..=86_400);
     }
 
     fn services(&mut self, services: &[Service]) {

@@ -144,6 +144,24 @@ pub(super) const KEYS: &[Key] = &[
         "service.pids",
         "allowed is a list of process ids greater than 1",
     ),
+    key("n_plus_one", SECTION),
+    key("n_plus_one.enabled", SWITCH),
+    key(
+        "n_plus_one.min_count",
+        "allowed is a whole number from 3 to 1000",
+    ),
+    key(
+        "n_plus_one.min_ms",
+        "allowed is a whole number of milliseconds from 0 to 60000",
+    ),
+    key(
+        "n_plus_one.max_gap_ms",
+        "allowed is a whole number of milliseconds from 1 to 10000",
+    ),
+    key(
+        "n_plus_one.cooldown_s",
+        "allowed is a whole number of seconds from 0 to 86400",
+    ),
     key("privileges", SECTION),
     key("privileges.drop", SWITCH),
 ];

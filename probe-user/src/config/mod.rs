@@ -34,6 +34,8 @@ pub struct Config {
     /// The services to trace, in the order in which they claim processes.
     #[serde(rename = "service", skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<Service>,
+    /// When a loop around a query is worth a finding.
+    pub n_plus_one: NPlusOne,
     /// What the daemon keeps of its rights.
     pub privileges: Privileges,
 }
@@ -204,6 +206,23 @@ pub struct Service {
     pub pids: Vec<u32>,
 }
 
+/// Section `[n_plus_one]`: one query that runs again and again within one request, or within one
+/// burst on a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NPlusOne {
+    /// Whether statements are compared at all.
+    pub enabled: bool,
+    /// Fewest executions of one query.
+    pub min_count: u32,
+    /// Shortest time that they take together, pauses between them included, in milliseconds.
+    pub min_ms: u32,
+    /// Longest pause of the client, of at least half of the pauses, in milliseconds.
+    pub max_gap_ms: u32,
+    /// Seconds until the same finding is logged again.
+    pub cooldown_s: u32,
+}
+
 /// Section `[privileges]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -220,6 +239,7 @@ impl Default for Config {
             kernel: Kernel::default(),
             discovery: Discovery::default(),
             services: Vec::new(),
+            n_plus_one: NPlusOne::default(),
             privileges: Privileges::default(),
         }
     }
@@ -279,6 +299,18 @@ impl Default for Discovery {
     }
 }
 
+impl Default for NPlusOne {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            min_count: 5,
+            min_ms: 50,
+            max_gap_ms: 20,
+            cooldown_s: 300,
+        }
+    }
+}
+
 impl Default for Privileges {
     fn default() -> Self {
         Self { drop: true }
@@ -315,6 +347,7 @@ impl Config {
             ("listen", self.listen != new.listen),
             ("log", self.log != new.log),
             ("kernel", self.kernel != new.kernel),
+            ("n_plus_one", self.n_plus_one != new.n_plus_one),
             ("privileges", self.privileges != new.privileges),
         ]
         .into_iter()

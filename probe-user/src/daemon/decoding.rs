@@ -9,11 +9,12 @@ use std::{
     time::Duration,
 };
 
-use tracing::{error, warn};
+use nix::time::{ClockId, clock_gettime};
+use tracing::{debug, error, warn};
 
 use crate::{
     kernel::payload::PayloadRing,
-    traffic::{Limits, Report, Traffic},
+    traffic::{Finding, Limits, Report, Traffic},
 };
 
 /// How long records may wait in the ring while it is nearly empty.
@@ -23,6 +24,7 @@ const PATIENCE: Duration = Duration::from_millis(20);
 const REPORT_PATIENCE: Duration = Duration::from_secs(2);
 
 type Request = Sender<Report>;
+type Findings = tokio::sync::mpsc::Sender<Finding>;
 
 /// The thread; stops when dropped, once all [`Reports`] are gone or not.
 #[derive(Debug)]
@@ -53,24 +55,34 @@ impl Reports {
     }
 }
 
-/// Starts to decode.
-pub fn spawn(ring: PayloadRing, limits: Limits) -> Decoding {
+/// Starts to decode. What is worth a warning goes to `findings`.
+pub fn spawn(ring: PayloadRing, limits: Limits, findings: Findings) -> Decoding {
     let (requests, received) = channel();
     let thread = std::thread::Builder::new()
         .name("decoder".into())
-        .spawn(move || decode(ring, Traffic::new(limits), &received))
+        .spawn(move || decode(ring, Traffic::new(limits), &received, &findings))
         .inspect_err(|error| error!("requests and statements will not be decoded: {error}"))
         .ok();
     Decoding { requests, thread }
 }
 
-fn decode(mut ring: PayloadRing, mut traffic: Traffic, requests: &Receiver<Option<Request>>) {
+fn decode(
+    mut ring: PayloadRing,
+    mut traffic: Traffic,
+    requests: &Receiver<Option<Request>>,
+    findings: &Findings,
+) {
     loop {
         if let Err(error) = ring.wait(PATIENCE) {
             error!("requests and statements are not decoded any more: {error}");
             return;
         }
         drain(&mut ring, &mut traffic);
+        for finding in traffic.take_warnings() {
+            if findings.try_send(finding).is_err() {
+                debug!("a finding is not logged: too many wait");
+            }
+        }
         loop {
             match requests.try_recv() {
                 Ok(Some(reply)) => {
@@ -91,6 +103,16 @@ fn drain(ring: &mut PayloadRing, traffic: &mut Traffic) {
     if drained.malformed > 0 {
         warn!("{} records are not understood", drained.malformed);
     }
+    // Nothing waits any more, so what has become quiet is over.
+    if let Some(now_ns) = monotonic_ns() {
+        traffic.pass_time(now_ns);
+    }
+}
+
+/// The clock that the kernel side stamps its records with.
+fn monotonic_ns() -> Option<u64> {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?;
+    u64::try_from(std::time::Duration::from(now).as_nanos()).ok()
 }
 
 impl Decoding {

@@ -2,6 +2,7 @@
 
 pub mod attaching;
 pub mod decoding;
+pub mod findings;
 pub mod measuring;
 pub mod privileges;
 

@@ -104,6 +104,37 @@ catalogue! {
         "Requests that the service made: from the request's first byte to the response's last."
         => "histogram_quantile(0.95, sum by (le, service, server_address) (rate(http_client_request_duration_seconds_bucket[5m])))"
 
+    HTTP_DB_STATEMENTS: Counter<2> = "hostprobe_http_db_statements_total" ["service", "http_route"]
+        None Http PAYLOAD_PROBE;
+        "Statements that the service sent while it answered requests of the route, where that is certain. Counted at the request's end."
+        => "sum by (service, http_route) (rate(hostprobe_http_db_statements_total[5m])) / sum by (service, http_route) (rate(http_server_request_duration_seconds_count[5m]))"
+
+    HTTP_DB_SECONDS: Counter<2> = "hostprobe_http_db_seconds_total" ["service", "http_route"]
+        Seconds Http PAYLOAD_PROBE;
+        "Time for which requests of the route waited for statements, as the service saw it, network included. What one connection answers together counts once."
+        => "sum by (service, http_route) (rate(hostprobe_http_db_seconds_total[5m])) / sum by (service, http_route) (rate(http_server_request_duration_seconds_sum[5m]))"
+
+    HTTP_DB_UNATTRIBUTED_STATEMENTS: Counter<2> = "hostprobe_http_db_unattributed_statements_total"
+        ["service", "reason"]
+        None Http PAYLOAD_PROBE;
+        "Statements that the service sent and that belong to no request for certain. With the attributed ones these are all, but for those of requests in flight."
+        => "sum by (service) (rate(hostprobe_http_db_unattributed_statements_total[5m])) / (sum by (service) (rate(hostprobe_http_db_unattributed_statements_total[5m])) + sum by (service) (rate(hostprobe_http_db_statements_total[5m])))"
+
+    HTTP_DB_UNATTRIBUTED_SECONDS: Counter<2> = "hostprobe_http_db_unattributed_seconds_total"
+        ["service", "reason"]
+        Seconds Http PAYLOAD_PROBE;
+        "Time of the statements that belong to no request for certain."
+
+    N_PLUS_ONE: Counter<2> = "hostprobe_n_plus_one_total" ["service", "fingerprint"]
+        None Postgres PAYLOAD_PROBE;
+        "Times that a query ran again and again with other parameters, one round trip each, within one request or one burst on a connection: a join or one query for all would do. /api/n-plus-one has the text."
+        => "sum by (service, fingerprint) (increase(hostprobe_n_plus_one_total[1h])) > 0"
+
+    REPEATED_QUERY: Counter<2> = "hostprobe_repeated_query_total" ["service", "fingerprint"]
+        None Postgres PAYLOAD_PROBE;
+        "Times that a query ran again and again with the same parameters within one request or one burst on a connection: its answer could have been remembered."
+        => "sum by (service, fingerprint) (increase(hostprobe_repeated_query_total[1h])) > 0"
+
     POSTGRES_STATEMENT_DURATION: LatencyOf<4> = "hostprobe_postgres_statement_duration_seconds"
         ["service", "db_namespace", "db_operation_name", "outcome"]
         Seconds Postgres PAYLOAD_PROBE;
@@ -163,7 +194,7 @@ catalogue! {
 
     STREAM_PROBLEMS: Counter<1> = "hostprobe_stream_problems_total" ["problem"]
         None Probe PAYLOAD_PROBE;
-        "What decoding could not be sure of: lost records, connections that made room, were something else or lost their place, and requests or statements whose text or answer was not seen."
+        "What decoding could not be sure of: lost records, connections that made room, were something else or lost their place, requests or statements whose text or answer was not seen, and statements that were not compared with others for lack of room."
         => "sum by (problem) (rate(hostprobe_stream_problems_total[5m])) > 0"
 
     SYSCALLS: Counter<2> = "hostprobe_syscalls_total" ["service", "syscall"]

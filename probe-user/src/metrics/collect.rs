@@ -27,6 +27,7 @@ use crate::{
     traffic::Report,
 };
 
+mod correlation;
 mod traffic;
 
 /// The cause under which runs that the kernel skipped are counted: a program that interrupts itself

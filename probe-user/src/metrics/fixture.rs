@@ -1,6 +1,9 @@
 //! Made-up numbers for the tests of `metrics` and `api`.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use probe_common::{
     histogram::Histogram,
@@ -12,9 +15,11 @@ use probe_common::{
 use super::{Build, ExitCount, Families, Inputs, Outcome, OwnProcess, ServiceView, collect};
 use crate::{
     kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot},
+    sql::{Operation, SqlInfo},
     traffic::{
-        Counts, HttpClientKey, HttpSeries, HttpServerKey, PostgresSeries, Report, ServiceReport,
-        StatementKey, StatementOutcome, Timing,
+        Confidence, Counts, DbReport, DbTally, Finding, HttpClientKey, HttpSeries, HttpServerKey,
+        Pattern, PostgresSeries, Report, RouteKey, ServiceReport, StatementKey, StatementOutcome,
+        Timing, Unattributed,
     },
 };
 
@@ -42,6 +47,9 @@ impl Fixture {
                     streams: 3,
                     ..Counts::default()
                 },
+                findings: (services > 0).then(finding).into_iter().collect(),
+                not_compared: 2,
+                at_ns: 5_000_000_000,
             },
             services: (1..=services).map(service).collect(),
             build: Build {
@@ -157,6 +165,52 @@ fn requests_and_statements() -> ServiceReport {
         tls_decoded: 2,
         postgres_server: statements.clone().into(),
         postgres_client: statements.into(),
+        db: DbReport {
+            routes: [(
+                RouteKey {
+                    method: "GET",
+                    route: "/items/{id}".into(),
+                },
+                DbTally {
+                    statements: 52,
+                    ns: 40_000_000,
+                },
+            )]
+            .into(),
+            unattributed: [(
+                Unattributed::SeveralRequests,
+                DbTally {
+                    statements: 3,
+                    ns: 2_000_000,
+                },
+            )]
+            .into(),
+            n_plus_one: [(Some(0xc0ffee), 4), (None, 1)].into(),
+            repeated: [(Some(0xbeef), 2)].into(),
+        },
+    }
+}
+
+/// A loop that the first service was caught at, three seconds before the report.
+fn finding() -> Finding {
+    Finding {
+        service: 1,
+        pattern: Pattern::NPlusOne,
+        route: Some(RouteKey {
+            method: "GET",
+            route: "/items/{id}".into(),
+        }),
+        sql: Arc::new(SqlInfo {
+            text: "select name from items where id = ?".into(),
+            fingerprint: 0xc0ffee,
+            operation: Operation::Select,
+            complete: true,
+        }),
+        count: 52,
+        elapsed_ns: 40_000_000,
+        confidence: Confidence::High,
+        times: 4,
+        at_ns: 2_000_000_000,
     }
 }
 

@@ -69,13 +69,21 @@ impl Http {
         }
     }
 
-    /// Takes one exchange that the service was on this side of.
-    pub(super) fn exchange(&mut self, side: Side, exchange: &Exchange, counts: &mut Counts) {
+    /// Takes one exchange that the service was on this side of. Returns the route of a request
+    /// that it answered.
+    pub(super) fn exchange(
+        &mut self,
+        side: Side,
+        exchange: &Exchange,
+        counts: &mut Counts,
+    ) -> Option<Arc<str>> {
+        let mut answered = None;
         let status = exchange.status.unwrap_or(0);
         let method = exchange.method.as_str();
         let series = match side {
             Side::Server => {
                 let route = self.route(exchange.method, exchange.path.as_deref(), exchange.status);
+                answered = Some(Arc::clone(&route));
                 let key = HttpServerKey {
                     method,
                     route,
@@ -114,6 +122,7 @@ impl Http {
         series.request_bytes += exchange.request_bytes.unwrap_or(0);
         series.response_bytes += exchange.response_bytes.unwrap_or(0);
         series.aborted += u64::from(exchange.aborted);
+        answered
     }
 
     fn route(&mut self, method: Method, path: Option<&str>, status: Option<u16>) -> Arc<str> {

@@ -4,7 +4,9 @@
 //! Runs on one thread that owns all of it, so that nothing on the way of a record takes a lock. A
 //! scrape asks that thread for a [`Report`].
 
+mod correlation;
 mod http;
+mod n_plus_one;
 mod postgres;
 mod streams;
 mod timing;
@@ -13,7 +15,12 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use probe_common::payload::{PayloadKind, Role, StreamClass};
 
+use correlation::Correlation;
+pub use correlation::{DbReport, DbTally, Unattributed};
 pub use http::{HttpClientKey, HttpSeries, HttpServerKey};
+pub use n_plus_one::{
+    Confidence, Finding, FindingCounts, Pattern, RouteKey, Settings as NPlusOneSettings,
+};
 pub use postgres::{PostgresSeries, StatementKey, StatementOutcome};
 use streams::Streams;
 pub use timing::{BOUNDS_NS, Timing};
@@ -27,6 +34,8 @@ pub struct Limits {
     pub streams: usize,
     /// Series of each kind and service; what is beyond goes to `other`.
     pub series: usize,
+    /// When statements look like a loop around a query.
+    pub n_plus_one: NPlusOneSettings,
 }
 
 impl Default for Limits {
@@ -34,6 +43,7 @@ impl Default for Limits {
         Self {
             streams: 16_384,
             series: 2_000,
+            n_plus_one: NPlusOneSettings::default(),
         }
     }
 }
@@ -55,6 +65,8 @@ pub struct ServiceReport {
     pub tls_connections: u64,
     /// Connections of a TLS library whose clear text is decoded.
     pub tls_decoded: u64,
+    /// For which requests the service sent its statements.
+    pub db: DbReport,
 }
 
 /// What happened to connections on the way.
@@ -83,6 +95,12 @@ pub struct Report {
     pub services: BTreeMap<u16, ServiceReport>,
     /// Over all services.
     pub counts: Counts,
+    /// Loops around queries, newest first.
+    pub findings: Vec<Finding>,
+    /// Statements that were not compared with others for lack of room.
+    pub not_compared: u64,
+    /// When this was so, `CLOCK_MONOTONIC` nanoseconds.
+    pub at_ns: u64,
 }
 
 /// The decoders and their numbers.
@@ -90,6 +108,7 @@ pub struct Report {
 pub struct Traffic {
     streams: Streams,
     services: BTreeMap<u16, ServiceTraffic>,
+    correlation: Correlation,
     limits: Limits,
     counts: Counts,
 }
@@ -108,6 +127,7 @@ impl Traffic {
         Self {
             streams: Streams::new(limits.streams),
             services: BTreeMap::new(),
+            correlation: Correlation::new(limits.series, limits.n_plus_one),
             limits,
             counts: Counts::default(),
         }
@@ -117,6 +137,7 @@ impl Traffic {
     pub fn record(&mut self, record: &PayloadRecord<'_>) {
         let header = &record.header;
         let limits = self.limits;
+        self.correlation.pass_time(header.ended_ns);
         let service = self
             .services
             .entry(header.service)
@@ -128,7 +149,12 @@ impl Traffic {
             });
         if header.kind == PayloadKind::Closed as u8 {
             if let Some(mut stream) = self.streams.remove(header.stream) {
-                stream.close(header.ended_ns, service, &mut self.counts);
+                stream.close(
+                    header.ended_ns,
+                    service,
+                    &mut self.correlation,
+                    &mut self.counts,
+                );
             }
             return;
         }
@@ -141,9 +167,19 @@ impl Traffic {
         service.tls_decoded += u64::from(stream.takes_clear_text(record));
         if let Some(mut evicted) = evicted {
             self.counts.streams_evicted += 1;
-            evicted.forget(&mut self.counts);
+            evicted.forget(&mut self.correlation, &mut self.counts);
         }
-        stream.feed(record, service, &mut self.counts);
+        stream.feed(record, service, &mut self.correlation, &mut self.counts);
+    }
+
+    /// It is that late, `CLOCK_MONOTONIC` nanoseconds, though no record may tell.
+    pub fn pass_time(&mut self, now_ns: u64) {
+        self.correlation.pass_time(now_ns);
+    }
+
+    /// Loops around queries that are worth a warning, since the last call.
+    pub fn take_warnings(&mut self) -> Vec<Finding> {
+        self.correlation.take_warnings()
     }
 
     /// Numbers since the start. Copies them, so that the caller may take its time.
@@ -161,6 +197,7 @@ impl Traffic {
                 postgres_client: service.postgres.client.clone(),
                 tls_connections: service.tls_connections,
                 tls_decoded: service.tls_decoded,
+                db: self.correlation.report(*id),
             };
             (*id, report)
         });
@@ -170,6 +207,9 @@ impl Traffic {
                 streams: self.streams.len() as u64,
                 ..self.counts
             },
+            findings: self.correlation.findings(),
+            not_compared: self.correlation.not_compared(),
+            at_ns: self.correlation.now_ns(),
         }
     }
 }

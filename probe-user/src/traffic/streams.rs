@@ -4,7 +4,11 @@ use std::collections::HashMap;
 
 use probe_common::payload::{PayloadKind, Role, StreamClass};
 
-use super::{Counts, ServiceTraffic, class_of, role_of};
+use super::{
+    Counts, RouteKey, ServiceTraffic, class_of,
+    correlation::{Call, Correlation},
+    role_of,
+};
 use crate::{
     kernel::payload::PayloadRecord,
     wire::{
@@ -23,6 +27,7 @@ pub(super) struct Streams {
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Stream {
+    number: u64,
     service: u16,
     side: Side,
     decoder: Decoder,
@@ -118,6 +123,7 @@ impl Stream {
         let header = &record.header;
         let side = side_of(record);
         Self {
+            number: header.stream,
             service: header.service,
             side,
             decoder: Decoder::new(side, header.class),
@@ -146,6 +152,7 @@ impl Stream {
         &mut self,
         record: &PayloadRecord<'_>,
         service: &mut ServiceTraffic,
+        correlation: &mut Correlation,
         counts: &mut Counts,
     ) {
         let header = &record.header;
@@ -164,14 +171,29 @@ impl Stream {
             head: record.head,
             tail: record.tail,
         };
+        let call = Call::from(header);
         match &mut self.decoder {
             Decoder::Http(connection, output) => {
+                if self.side == Side::Server {
+                    let due = connection.serials().next();
+                    match due.filter(|_| lost == 0) {
+                        Some(due) if sent => correlation.request_answered(&call, due),
+                        // An answer to nothing: its request was not seen.
+                        None if sent || lost > 0 => correlation.requests_lost(&call),
+                        _ => {}
+                    }
+                }
                 if lost > 0 {
                     connection.lost(direction, output);
                 }
                 connection.feed(direction, &segment, output);
             }
             Decoder::Postgres(connection, events) => {
+                match (self.side, sent) {
+                    (Side::Client, true) => correlation.statement_sent(&call),
+                    (Side::Client, false) => correlation.answer_received(&call),
+                    (Side::Server, _) => {}
+                }
                 if lost > 0 {
                     connection.lost(direction);
                 }
@@ -179,7 +201,7 @@ impl Stream {
             }
             Decoder::None => return,
         }
-        self.take(service, counts);
+        self.take(&call, service, correlation, counts);
     }
 
     /// Records of a direction that are missing before this one.
@@ -198,24 +220,49 @@ impl Stream {
     }
 
     /// The connection ended.
-    pub(super) fn close(&mut self, at_ns: u64, service: &mut ServiceTraffic, counts: &mut Counts) {
+    pub(super) fn close(
+        &mut self,
+        at_ns: u64,
+        service: &mut ServiceTraffic,
+        correlation: &mut Correlation,
+        counts: &mut Counts,
+    ) {
         match &mut self.decoder {
             Decoder::Http(connection, output) => connection.close(at_ns, output),
             Decoder::Postgres(connection, events) => connection.finish(events),
             Decoder::None => {}
         }
-        self.take(service, counts);
+        let nobody = Call {
+            stream: self.number,
+            service: self.service,
+            tgid: 0,
+            tid: 0,
+            started_ns: at_ns,
+            ended_ns: at_ns,
+        };
+        self.take(&nobody, service, correlation, counts);
+        correlation.stream_gone(self.number, std::iter::empty());
     }
 
     /// The connection made room for another one: what was under way on it is not known.
-    pub(super) fn forget(&mut self, counts: &mut Counts) {
-        if let Decoder::Http(connection, _) = &self.decoder {
-            counts.uncertain += connection.in_flight() as u64;
+    pub(super) fn forget(&mut self, correlation: &mut Correlation, counts: &mut Counts) {
+        match &self.decoder {
+            Decoder::Http(connection, _) => {
+                counts.uncertain += connection.in_flight() as u64;
+                correlation.stream_gone(self.number, connection.serials());
+            }
+            _ => correlation.stream_gone(self.number, std::iter::empty()),
         }
     }
 
-    /// Adds what the decoder said to the numbers.
-    fn take(&mut self, service: &mut ServiceTraffic, counts: &mut Counts) {
+    /// Adds what the decoder said of a call to the numbers.
+    fn take(
+        &mut self,
+        call: &Call,
+        service: &mut ServiceTraffic,
+        correlation: &mut Correlation,
+        counts: &mut Counts,
+    ) {
         let mut over = false;
         match &mut self.decoder {
             Decoder::Http(_, output) => {
@@ -223,10 +270,24 @@ impl Stream {
                 output.stats = http1::Stats::default();
                 for event in output.events.drain(..) {
                     match event {
-                        http1::Event::Exchange(exchange) => {
-                            service.http.exchange(self.side, &exchange, counts);
+                        http1::Event::Begun(begun) if self.side == Side::Server => {
+                            correlation.request_begins(call, &begun);
                         }
-                        http1::Event::Opaque(_) => over = true,
+                        http1::Event::Begun(_) => {}
+                        http1::Event::Exchange(exchange) => {
+                            let route = service.http.exchange(self.side, &exchange, counts);
+                            if let Some(route) = route {
+                                let method = exchange.method.as_str();
+                                let route = RouteKey { method, route };
+                                correlation.request_ends(self.number, &exchange, route);
+                            }
+                        }
+                        http1::Event::Opaque(_) => {
+                            if self.side == Side::Server {
+                                correlation.requests_hidden(call);
+                            }
+                            over = true;
+                        }
                         http1::Event::NotHttp1(_) => {
                             counts.not_decoded += 1;
                             over = true;
@@ -236,6 +297,11 @@ impl Stream {
             }
             Decoder::Postgres(connection, events) => {
                 for event in events.drain(..) {
+                    if let (Side::Client, postgres::Event::Statement(statement)) =
+                        (self.side, &event)
+                    {
+                        correlation.statement(self.number, call.service, statement);
+                    }
                     service.postgres.event(self.side, &event, counts);
                     if event == postgres::Event::NotPostgres {
                         counts.not_decoded += 1;

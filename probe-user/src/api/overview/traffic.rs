@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, btree_map::Entry};
 
 use serde::Serialize;
 
-use super::Buckets;
+use super::{
+    Buckets,
+    db::{self, DbNumbers},
+};
 use crate::{
     metrics::{collect::ServiceNames, metric::seconds},
     traffic::{
@@ -26,6 +29,7 @@ pub(super) struct TrafficNumbers {
     http_client: Vec<ClientRequestNumbers>,
     postgres: Vec<StatementNumbers>,
     db_client: Vec<StatementNumbers>,
+    db: DbNumbers,
 }
 
 #[derive(Serialize)]
@@ -129,6 +133,8 @@ fn merge(into: &mut ServiceReport, other: &ServiceReport) {
         &other.postgres_client,
         add_statements,
     );
+    merge_tables(&mut into.db.routes, &other.db.routes, db::add);
+    merge_tables(&mut into.db.unattributed, &other.db.unattributed, db::add);
 }
 
 fn merge_tables<K: Ord + Clone, V: Default>(
@@ -186,6 +192,7 @@ impl From<&ServiceReport> for TrafficNumbers {
                 .iter()
                 .map(StatementNumbers::from)
                 .collect(),
+            db: DbNumbers::from(&report.db),
         }
     }
 }

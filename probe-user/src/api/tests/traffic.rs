@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::*;
 use crate::traffic::{
-    BOUNDS_NS, Counts, HttpClientKey, HttpSeries, HttpServerKey, PostgresSeries, Report,
-    ServiceReport, StatementKey, StatementOutcome, Timing,
+    BOUNDS_NS, Counts, DbReport, DbTally, HttpClientKey, HttpSeries, HttpServerKey, PostgresSeries,
+    Report, RouteKey, ServiceReport, StatementKey, StatementOutcome, Timing, Unattributed,
 };
 
 fn timing(observations: &[u64]) -> Timing {
@@ -45,6 +45,13 @@ fn request(status: u16, aborted: u64) -> (HttpServerKey, HttpSeries) {
     (key, series)
 }
 
+fn route() -> RouteKey {
+    RouteKey {
+        method: "GET",
+        route: "/api/orders/{id}".into(),
+    }
+}
+
 fn service() -> ServiceReport {
     let client = HttpClientKey {
         method: "POST",
@@ -64,6 +71,25 @@ fn service() -> ServiceReport {
         ]
         .into(),
         postgres_client: [statement(StatementOutcome::Ok)].into(),
+        db: DbReport {
+            routes: [(
+                route(),
+                DbTally {
+                    statements: 5,
+                    ns: 1_500_000,
+                },
+            )]
+            .into(),
+            unattributed: [(
+                Unattributed::NoRequest,
+                DbTally {
+                    statements: 2,
+                    ns: 500_000,
+                },
+            )]
+            .into(),
+            ..DbReport::default()
+        },
     }
 }
 
@@ -81,6 +107,7 @@ async fn overview(change: impl FnOnce(&mut MadeUp)) -> Value {
                 desynchronised: 5,
                 uncertain: 6,
             },
+            ..source.fixture.traffic.clone()
         };
         change(source);
     });
@@ -165,6 +192,36 @@ async fn traffic_of_one_name_is_added_up() {
     assert_eq!(web["http_client"][0]["calls"], 4);
     assert_eq!(web["postgres"][1]["calls"], 6);
     assert_eq!(web["db_client"][0]["rows"], 12);
+    assert_eq!(
+        web["db"],
+        json!({
+            "routes": [
+                { "method": "GET", "route": "/api/orders/{id}", "statements": 10, "seconds": 0.003 },
+            ],
+            "unattributed": [{ "reason": "no_request", "statements": 4, "seconds": 0.001 }],
+        })
+    );
+}
+
+/// An operator who reads the finding must know what to change, and where.
+#[tokio::test]
+async fn a_loop_around_a_query_comes_with_its_route_and_its_cost() {
+    let found = json!([{
+        "service": "service01",
+        "pattern": "n_plus_one",
+        "method": "GET",
+        "route": "/items/{id}",
+        "fingerprint": "0000000000c0ffee",
+        "sql": "select name from items where id = ?",
+        "operation": "SELECT",
+        "count": 52,
+        "elapsed_seconds": 0.04,
+        "confidence": "high",
+        "times": 4,
+        "seconds_ago": 3.0,
+    }]);
+    assert_eq!(get_json("/api/n-plus-one").await["findings"], found);
+    assert_eq!(overview(|_| ()).await["findings"], found);
 }
 
 #[tokio::test]

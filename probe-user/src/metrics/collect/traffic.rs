@@ -1,6 +1,6 @@
 //! Requests and statements.
 
-use super::{ServiceNames, metric};
+use super::{ServiceNames, correlation, metric};
 use crate::{
     metrics::{families::Families, metric::Distribution},
     traffic::{Counts, PostgresSeries, Report, ServiceReport, StatementKey, StatementOutcome},
@@ -21,8 +21,14 @@ pub(super) fn collect(families: &mut Families, report: &Report, names: &ServiceN
         for (key, series) in &service.postgres_client {
             postgres_client(families, name, key, series);
         }
+        correlation::collect(families, name, &service.db);
     }
     counts(families, &report.counts);
+    families.counter(
+        &metric::STREAM_PROBLEMS,
+        ["not_compared"],
+        report.not_compared,
+    );
 }
 
 fn http_server(families: &mut Families, service: &str, report: &ServiceReport) {
