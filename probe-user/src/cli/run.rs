@@ -28,8 +28,10 @@ use crate::{
         probe::{KernelProbe, StartError},
         snapshot::ProbeState,
     },
+    routes,
     targets::Tracker,
     traffic,
+    wire::{http1, postgres},
 };
 
 /// How long open requests may take to end once the daemon is told to stop.
@@ -71,7 +73,7 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         .build()
         .context("cannot start the daemon's threads")?;
     let decoder = decoding::spawn(started.payload, limits(config));
-    let daemon = Arc::new(Daemon::new(started.probe, tracker, decoder.reports()));
+    let daemon = Arc::new(Daemon::new(started.probe, tracker, decoder.decoder()));
     let result = runtime.block_on(serve(
         config.clone(),
         sources.clone(),
@@ -197,9 +199,30 @@ fn wanted(config: &Config, tracker: &Tracker) -> Wanted {
 }
 
 fn limits(config: &Config) -> traffic::Limits {
+    let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let (wire, routes) = (&config.wire, size(config.http.max_routes));
     traffic::Limits {
-        streams: usize::try_from(config.kernel.max_streams).unwrap_or(usize::MAX),
-        ..traffic::Limits::default()
+        streams: size(config.kernel.max_streams),
+        series: size(wire.max_series),
+        fingerprints: size(config.sql.top_fingerprints),
+        routes: routes::Limits {
+            routes,
+            // What was folded is still a series.
+            routes_ever: routes.saturating_mul(5),
+            ..routes::Limits::default()
+        },
+        http: http1::Limits {
+            head_bytes: size(wire.http_head_bytes),
+            pipeline_depth: size(wire.http_pipeline),
+            ..http1::Limits::default()
+        },
+        postgres: postgres::Limits {
+            sql_bytes: size(wire.sql_bytes),
+            pipeline: size(wire.postgres_pipeline),
+            statements: size(wire.postgres_statements),
+            portals: size(wire.postgres_portals),
+            ..postgres::Limits::default()
+        },
     }
 }
 

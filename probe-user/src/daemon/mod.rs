@@ -13,7 +13,7 @@ use std::{
 };
 
 use aya::maps::{MapData, RingBuf};
-use decoding::Reports;
+use decoding::Decoder;
 use probe_common::{event::ProcessEvent, target::UNTRACED};
 use tokio::{io::unix::AsyncFd, sync::Notify};
 use tokio_util::sync::CancellationToken;
@@ -24,8 +24,8 @@ use crate::{
     cli::object_build_id,
     config::Config,
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
-    metrics::{Build, ExitCount, Outcome, ServiceView},
-    targets::{Exit, Service, TraceTable, Tracker},
+    metrics::{Build, ExitCount, ServiceView},
+    targets::{Service, TraceTable, Tracker},
 };
 
 /// Process events from the kernel side.
@@ -36,7 +36,7 @@ pub struct Daemon {
     kernel: KernelProbe,
     traced: Arc<TgidTable>,
     tracker: Mutex<Tracker>,
-    traffic: Reports,
+    decoder: Decoder,
     scanned: AtomicBool,
     /// Events may bring the next scan forward.
     scan_sooner: Notify,
@@ -47,12 +47,13 @@ pub struct Daemon {
 
 impl Daemon {
     /// Puts the attached probes and the targets together. Nothing is traced before [`Self::scan`].
-    pub fn new(kernel: KernelProbe, tracker: Tracker, traffic: Reports) -> Self {
+    pub fn new(kernel: KernelProbe, tracker: Tracker, decoder: Decoder) -> Self {
+        decoder.set_routes(tracker.routes());
         Self {
             traced: kernel.traced(),
             kernel,
             tracker: Mutex::new(tracker),
-            traffic,
+            decoder,
             scanned: AtomicBool::new(false),
             scan_sooner: Notify::new(),
             started: Instant::now(),
@@ -81,6 +82,8 @@ impl Daemon {
     pub async fn reload(self: &Arc<Self>, config: Config) {
         self.change_targets(move |tracker, traced| tracker.reload(&config, traced))
             .await;
+        // After ids of former services were forgotten.
+        self.decoder.set_routes(self.tracker().routes());
     }
 
     /// Runs a change of targets off the runtime's threads, since it reads `/proc`, and looks for
@@ -100,10 +103,11 @@ impl Daemon {
                 change(&mut tracker, &table);
                 tracker.take_recycled_ids()
             };
-            if !recycled.is_empty()
-                && let Err(error) = daemon.kernel.forget(&recycled)
-            {
-                error!("a new service begins with the counts of an old one: {error}");
+            if !recycled.is_empty() {
+                if let Err(error) = daemon.kernel.forget(&recycled) {
+                    error!("a new service begins with the counts of an old one: {error}");
+                }
+                daemon.decoder.forget(recycled);
             }
             if table.marked.into_inner() {
                 daemon.kernel.seed_sockets();
@@ -225,10 +229,7 @@ fn view(service: &Service) -> ServiceView {
             .exits
             .iter()
             .map(|(exit, count)| ExitCount {
-                outcome: match *exit {
-                    Exit::Code(code) => Outcome::Code(code),
-                    Exit::Signal(signal) => Outcome::Signal(signal),
-                },
+                outcome: *exit,
                 count: *count,
             })
             .collect(),
@@ -255,7 +256,7 @@ impl Source for Daemon {
             .map_err(CollectError::kernel)?;
         Ok(Collected {
             snapshot,
-            traffic: self.traffic.get(),
+            traffic: self.decoder.report(),
             services,
         })
     }

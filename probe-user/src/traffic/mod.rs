@@ -4,21 +4,34 @@
 //! Runs on one thread that owns all of it, so that nothing on the way of a record takes a lock. A
 //! scrape asks that thread for a [`Report`].
 
+mod clients;
+mod exemplars;
 mod http;
 mod postgres;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod timing;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use probe_common::payload::{PayloadKind, Role, StreamClass};
+use probe_common::payload::PayloadKind;
 
+pub use clients::{LIMIT as EXACT_CLIENTS, WINDOW_NS as CLIENT_WINDOW_NS};
+pub use exemplars::{Exemplar, Exemplars};
 pub use http::{HttpClientKey, HttpSeries, HttpServerKey};
-pub use postgres::{PostgresSeries, StatementKey, StatementOutcome};
+pub use postgres::{
+    ConnectionReport, ConnectionState, DatabaseReport, Encryption, Fingerprint, FingerprintReport,
+    PostgresSeries, StatementKey, StatementOutcome, StatisticsDelta, Totals, class, condition,
+};
 use streams::Streams;
 pub use timing::{BOUNDS_NS, Timing};
 
-use crate::kernel::payload::PayloadRecord;
+use crate::{
+    kernel::payload::PayloadRecord,
+    routes::{self, Templates},
+    wire::{http1, postgres as protocol, stream::Side},
+};
 
 /// Bounds of memory.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +40,14 @@ pub struct Limits {
     pub streams: usize,
     /// Series of each kind and service; what is beyond goes to `other`.
     pub series: usize,
+    /// Statements of a service that have numbers of their own, on each side.
+    pub fingerprints: usize,
+    /// Of learned routes.
+    pub routes: routes::Limits,
+    /// Of a connection that speaks HTTP/1.
+    pub http: http1::Limits,
+    /// Of a connection that speaks Postgres.
+    pub postgres: protocol::Limits,
 }
 
 impl Default for Limits {
@@ -34,6 +55,10 @@ impl Default for Limits {
         Self {
             streams: 16_384,
             series: 2_000,
+            fingerprints: 100,
+            routes: routes::Limits::default(),
+            http: http1::Limits::default(),
+            postgres: protocol::Limits::default(),
         }
     }
 }
@@ -47,10 +72,16 @@ pub struct ServiceReport {
     pub http_client: BTreeMap<HttpClientKey, HttpSeries>,
     /// Requests that the service is answering now.
     pub http_active: u64,
+    /// Different clients whose requests it answered in the last five minutes.
+    pub active_users: u64,
     /// Statements that the service executed as a server.
     pub postgres_server: BTreeMap<StatementKey, PostgresSeries>,
     /// Statements that the service sent as a client.
     pub postgres_client: BTreeMap<StatementKey, PostgresSeries>,
+    /// What else is known of it as a server.
+    pub database_server: DatabaseReport,
+    /// What else is known of it as a client.
+    pub database_client: DatabaseReport,
 }
 
 /// What happened to connections on the way.
@@ -72,13 +103,15 @@ pub struct Counts {
     pub uncertain: u64,
 }
 
-/// Everything that a scrape wants to know.
+/// Everything that a scrape wants to know. Cheap to copy.
 #[derive(Debug, Default, Clone)]
 pub struct Report {
-    /// By service id.
-    pub services: BTreeMap<u16, ServiceReport>,
+    /// By service id. What did not change since the report before is shared with it.
+    pub services: BTreeMap<u16, Arc<ServiceReport>>,
     /// Over all services.
     pub counts: Counts,
+    /// What to add to a time of the records' clock for nanoseconds since the epoch.
+    pub epoch_offset_ns: u64,
 }
 
 /// The decoders and their numbers.
@@ -86,6 +119,7 @@ pub struct Report {
 pub struct Traffic {
     streams: Streams,
     services: BTreeMap<u16, ServiceTraffic>,
+    templates: BTreeMap<u16, Arc<Templates>>,
     limits: Limits,
     counts: Counts,
 }
@@ -94,14 +128,27 @@ pub struct Traffic {
 struct ServiceTraffic {
     http: http::Http,
     postgres: postgres::Postgres,
+    /// The latest report, as long as nothing happened since.
+    reported: Option<Arc<ServiceReport>>,
+}
+
+impl ServiceTraffic {
+    fn new(limits: &Limits, templates: Arc<Templates>) -> Self {
+        Self {
+            http: http::Http::new(limits.series, limits.routes, templates),
+            postgres: postgres::Postgres::new(limits.series, limits.fingerprints),
+            reported: None,
+        }
+    }
 }
 
 impl Traffic {
     /// Nothing seen yet.
     pub fn new(limits: Limits) -> Self {
         Self {
-            streams: Streams::new(limits.streams),
+            streams: Streams::new(&limits),
             services: BTreeMap::new(),
+            templates: BTreeMap::new(),
             limits,
             counts: Counts::default(),
         }
@@ -110,43 +157,78 @@ impl Traffic {
     /// Takes one record.
     pub fn record(&mut self, record: &PayloadRecord<'_>) {
         let header = &record.header;
-        let limits = self.limits;
-        let service = self
-            .services
-            .entry(header.service)
-            .or_insert_with(|| ServiceTraffic {
-                http: http::Http::new(limits.series),
-                postgres: postgres::Postgres::new(limits.series),
-            });
+        let (limits, templates) = (&self.limits, &self.templates);
+        let service = self.services.entry(header.service).or_insert_with(|| {
+            let templates = templates.get(&header.service).cloned();
+            ServiceTraffic::new(limits, templates.unwrap_or_default())
+        });
+        service.reported = None;
         if header.kind == PayloadKind::Closed as u8 {
             if let Some(mut stream) = self.streams.remove(header.stream) {
                 stream.close(header.ended_ns, service, &mut self.counts);
+                self.changed(stream.service);
             }
             return;
         }
         self.counts.records += 1;
         let (stream, evicted) = self.streams.get(record);
+        let owner = stream.service;
+        stream.feed(record, service, &mut self.counts);
+        self.changed(owner);
         if let Some(mut evicted) = evicted {
             self.counts.streams_evicted += 1;
             evicted.forget(&mut self.counts);
+            self.changed(evicted.service);
         }
-        stream.feed(record, service, &mut self.counts);
     }
 
-    /// Numbers since the start. Copies them, so that the caller may take its time.
-    pub fn report(&self) -> Report {
-        let mut active: BTreeMap<u16, u64> = BTreeMap::new();
-        for (service, requests) in self.streams.in_flight() {
-            *active.entry(service).or_default() += requests;
+    /// A connection of this service changed its state.
+    fn changed(&mut self, service: u16) {
+        if let Some(service) = self.services.get_mut(&service) {
+            service.reported = None;
         }
-        let services = self.services.iter().map(|(id, service)| {
-            let report = ServiceReport {
+    }
+
+    /// Takes the routes that are configured, by service id; they replace all former ones.
+    pub fn set_templates(&mut self, templates: BTreeMap<u16, Arc<Templates>>) {
+        for (id, service) in &mut self.services {
+            let templates = templates.get(id).cloned().unwrap_or_default();
+            service.http.set_templates(templates);
+        }
+        self.templates = templates;
+    }
+
+    /// Forgets services whose ids are about to be given to others, with all of their connections.
+    pub fn forget(&mut self, services: &[u16]) {
+        for id in services {
+            self.services.remove(id);
+        }
+        self.streams.forget(services);
+    }
+
+    /// Numbers since the start, at a time of the records' clock. Copies what changed since the
+    /// last report, so that the caller may take its time.
+    pub fn report(&mut self, now_ns: u64) -> Report {
+        let mut now = self.streams.now();
+        let services = self.services.iter_mut().map(|(id, service)| {
+            let active_users = service.http.clients.count(now_ns);
+            if let Some(known) = &service.reported
+                && known.active_users == active_users
+            {
+                return (*id, Arc::clone(known));
+            }
+            let now = now.remove(id).unwrap_or_default();
+            let report = Arc::new(ServiceReport {
                 http_server: service.http.server.clone(),
                 http_client: service.http.client.clone(),
-                http_active: active.get(id).copied().unwrap_or(0),
-                postgres_server: service.postgres.server.clone(),
-                postgres_client: service.postgres.client.clone(),
-            };
+                http_active: now.requests,
+                active_users,
+                postgres_server: service.postgres.statements(Side::Server),
+                postgres_client: service.postgres.statements(Side::Client),
+                database_server: service.postgres.report(Side::Server, now.server),
+                database_client: service.postgres.report(Side::Client, now.client),
+            });
+            service.reported = Some(Arc::clone(&report));
             (*id, report)
         });
         Report {
@@ -155,25 +237,8 @@ impl Traffic {
                 streams: self.streams.len() as u64,
                 ..self.counts
             },
+            epoch_offset_ns: 0,
         }
-    }
-}
-
-/// The class that the kernel side gave a stream, as one that is decoded.
-fn class_of(byte: u8) -> Option<StreamClass> {
-    match byte {
-        b if b == StreamClass::Http1 as u8 => Some(StreamClass::Http1),
-        b if b == StreamClass::Postgres as u8 => Some(StreamClass::Postgres),
-        _ => None,
-    }
-}
-
-/// The end that the traced process has, if the kernel side knows.
-fn role_of(byte: u8) -> Option<Role> {
-    match byte {
-        b if b == Role::Client as u8 => Some(Role::Client),
-        b if b == Role::Server as u8 => Some(Role::Server),
-        _ => None,
     }
 }
 

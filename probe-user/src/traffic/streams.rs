@@ -1,10 +1,10 @@
 //! The connections that are decoded.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use probe_common::payload::{PayloadKind, Role, StreamClass};
 
-use super::{Counts, ServiceTraffic, class_of, role_of};
+use super::{ConnectionState, Counts, Limits, ServiceTraffic, postgres::Link};
 use crate::{
     kernel::payload::PayloadRecord,
     wire::{
@@ -17,18 +17,30 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Streams {
     by_number: HashMap<u64, Stream>,
-    limit: usize,
+    limits: Limits,
+}
+
+/// What the connections of one service are doing.
+#[derive(Debug, Default)]
+pub(super) struct Now {
+    /// Requests that it is answering.
+    pub(super) requests: u64,
+    /// Connections of its Postgres clients.
+    pub(super) server: BTreeMap<ConnectionState, u64>,
+    /// Its connections to Postgres.
+    pub(super) client: BTreeMap<ConnectionState, u64>,
 }
 
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Stream {
-    service: u16,
+    pub(super) service: u16,
     side: Side,
     decoder: Decoder,
     /// Sequence numbers that are due, of sent and of received bytes.
     due: [u32; 2],
     last_ns: u64,
+    link: Link,
 }
 
 #[derive(Debug)]
@@ -40,10 +52,10 @@ enum Decoder {
 }
 
 impl Streams {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limits: &Limits) -> Self {
         Self {
             by_number: HashMap::new(),
-            limit,
+            limits: *limits,
         }
     }
 
@@ -59,7 +71,7 @@ impl Streams {
     pub(super) fn get(&mut self, record: &PayloadRecord<'_>) -> (&mut Stream, Option<Stream>) {
         let number = record.header.stream;
         let is_new = !self.by_number.contains_key(&number);
-        let evicted = if is_new && self.by_number.len() >= self.limit {
+        let evicted = if is_new && self.by_number.len() >= self.limits.streams {
             self.evict()
         } else {
             None
@@ -67,7 +79,7 @@ impl Streams {
         let stream = self
             .by_number
             .entry(number)
-            .or_insert_with(|| Stream::new(record));
+            .or_insert_with(|| Stream::new(record, &self.limits));
         (stream, evicted)
     }
 
@@ -82,30 +94,51 @@ impl Streams {
         self.by_number.remove(&silent)
     }
 
-    /// Requests that services are answering now.
-    pub(super) fn in_flight(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
+    /// Forgets the connections of these services.
+    pub(super) fn forget(&mut self, services: &[u16]) {
         self.by_number
-            .values()
-            .filter_map(|stream| match &stream.decoder {
-                Decoder::Http(connection, _) if stream.side == Side::Server => {
-                    Some((stream.service, connection.in_flight() as u64))
+            .retain(|_, stream| !services.contains(&stream.service));
+    }
+
+    /// What the connections of each service are doing. A walk over all of them.
+    pub(super) fn now(&self) -> BTreeMap<u16, Now> {
+        let mut services: BTreeMap<u16, Now> = BTreeMap::new();
+        for stream in self.by_number.values() {
+            let activity = match &stream.decoder {
+                Decoder::Http(connection, _) => {
+                    if stream.side == Side::Server {
+                        let now = services.entry(stream.service).or_default();
+                        now.requests += connection.in_flight() as u64;
+                    }
+                    continue;
                 }
-                _ => None,
-            })
+                Decoder::Postgres(connection, _) => Some(connection.activity()),
+                Decoder::None => None,
+            };
+            if let Some(state) = stream.link.state(activity) {
+                let now = services.entry(stream.service).or_default();
+                let states = match stream.side {
+                    Side::Server => &mut now.server,
+                    Side::Client => &mut now.client,
+                };
+                *states.entry(state).or_default() += 1;
+            }
+        }
+        services
     }
 }
 
 impl Stream {
-    fn new(record: &PayloadRecord<'_>) -> Self {
+    fn new(record: &PayloadRecord<'_>, limits: &Limits) -> Self {
         let header = &record.header;
         let side = side_of(record);
-        let decoder = match class_of(header.class) {
+        let decoder = match StreamClass::from_byte(header.class) {
             Some(StreamClass::Http1) => Decoder::Http(
-                Box::new(http1::Connection::new(side, http1::Limits::default())),
+                Box::new(http1::Connection::new(side, limits.http)),
                 http1::Output::default(),
             ),
             Some(StreamClass::Postgres) => Decoder::Postgres(
-                Box::new(postgres::Connection::new(side, postgres::Limits::default())),
+                Box::new(postgres::Connection::new(side, limits.postgres)),
                 Vec::new(),
             ),
             _ => Decoder::None,
@@ -117,6 +150,7 @@ impl Stream {
             // A stream that is seen from its middle begins with whatever comes.
             due: [u32::MAX; 2],
             last_ns: header.ended_ns,
+            link: Link::new(),
         }
     }
 
@@ -129,6 +163,7 @@ impl Stream {
     ) {
         let header = &record.header;
         self.last_ns = header.ended_ns;
+        self.link.seen(header);
         let sent = header.kind == PayloadKind::Sent as u8;
         let direction = match (sent, self.side) {
             (true, Side::Client) | (false, Side::Server) => Direction::ToServer,
@@ -196,6 +231,7 @@ impl Stream {
     /// Adds what the decoder said to the numbers.
     fn take(&mut self, service: &mut ServiceTraffic, counts: &mut Counts) {
         let mut over = false;
+        let (side, link) = (self.side, &mut self.link);
         match &mut self.decoder {
             Decoder::Http(_, output) => {
                 counts.desynchronised += output.stats.desynchronised;
@@ -203,7 +239,7 @@ impl Stream {
                 for event in output.events.drain(..) {
                     match event {
                         http1::Event::Exchange(exchange) => {
-                            service.http.exchange(self.side, &exchange, counts);
+                            service.http.exchange(side, &exchange, link.peer(), counts);
                         }
                         http1::Event::Opaque(_) => over = true,
                         http1::Event::NotHttp1(_) => {
@@ -215,10 +251,8 @@ impl Stream {
             }
             Decoder::Postgres(connection, events) => {
                 for event in events.drain(..) {
-                    service.postgres.event(self.side, &event, counts);
-                    if event == postgres::Event::NotPostgres {
-                        counts.not_decoded += 1;
-                    }
+                    let session = connection.session();
+                    service.postgres.event(side, &event, session, link, counts);
                 }
                 over = connection.is_left();
             }
@@ -233,13 +267,13 @@ impl Stream {
 
 /// Which end the traced process is: as the kernel side saw it begin, else as the first bytes tell.
 fn side_of(record: &PayloadRecord<'_>) -> Side {
-    match role_of(record.header.role) {
+    match Role::from_byte(record.header.role) {
         Some(Role::Client) => return Side::Client,
         Some(Role::Server) => return Side::Server,
         _ => {}
     }
     let sent = record.header.kind == PayloadKind::Sent as u8;
-    let answer = match class_of(record.header.class) {
+    let answer = match StreamClass::from_byte(record.header.class) {
         Some(StreamClass::Http1) => record.head.starts_with(b"HTTP"),
         // Types that only a server sends; those that both send are the client's here.
         _ => record

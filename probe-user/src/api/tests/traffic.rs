@@ -62,6 +62,7 @@ fn service() -> ServiceReport {
         ]
         .into(),
         postgres_client: [statement(StatementOutcome::Ok)].into(),
+        ..ServiceReport::default()
     }
 }
 
@@ -69,7 +70,7 @@ fn service() -> ServiceReport {
 async fn overview(change: impl FnOnce(&mut MadeUp)) -> Value {
     let router = MadeUp::router(|source| {
         source.fixture.traffic = Report {
-            services: [(1, service()), (2, service())].into(),
+            services: [(1, service().into()), (2, service().into())].into(),
             counts: Counts {
                 records: 40,
                 records_lost: 1,
@@ -79,6 +80,7 @@ async fn overview(change: impl FnOnce(&mut MadeUp)) -> Value {
                 desynchronised: 5,
                 uncertain: 6,
             },
+            epoch_offset_ns: 0,
         };
         change(source);
     });
