@@ -10,6 +10,7 @@ use probe_common::{
 };
 use serde::Serialize;
 
+mod database;
 mod traffic;
 
 use self::traffic::{StreamNumbers, TrafficNumbers};

@@ -8,7 +8,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::Buckets;
+use super::{Buckets, database::DatabaseNumbers};
 use crate::{
     metrics::{collect::ServiceNames, metric::seconds},
     traffic::{
@@ -29,11 +29,13 @@ pub(super) struct TrafficNumbers {
     http_client: Vec<ClientRequestNumbers>,
     postgres: Vec<StatementNumbers>,
     db_client: Vec<StatementNumbers>,
+    database: DatabaseNumbers,
 }
 
 #[derive(Serialize)]
 struct HttpNumbers {
     active: u64,
+    users: u64,
     requests: Vec<RequestNumbers>,
 }
 
@@ -164,6 +166,7 @@ impl From<&ServiceReport> for TrafficNumbers {
         Self {
             http: HttpNumbers {
                 active: report.http_active,
+                users: report.active_users,
                 requests: report
                     .http_server
                     .iter()
@@ -185,6 +188,7 @@ impl From<&ServiceReport> for TrafficNumbers {
                 .iter()
                 .map(StatementNumbers::from)
                 .collect(),
+            database: DatabaseNumbers::from(report),
         }
     }
 }

@@ -3,6 +3,7 @@
 // the chosen window.
 import { bar, fact, make, replace } from "./elements.js";
 import { between, bytes, duration, quantile, short, uptime } from "./numbers.js";
+import { drawDatabase } from "./database.js";
 import { drawTraffic, headline, trafficCalls } from "./traffic.js";
 
 const POLL_MS = 2000;
@@ -166,6 +167,7 @@ function drawDetail(now, then, seconds) {
   if (!service) return;
   const shown = view(service, then, seconds, now.bounds_seconds);
   drawTraffic($("traffic"), service, shown.before, seconds, now.latency_bounds_seconds);
+  drawDatabase($("traffic"), service, shown.before, seconds, now.latency_bounds_seconds);
   $("detail-title").textContent = "Syscalls of " + service.name;
   const facts = [
     ["found by", service.found_by || "–"],
