@@ -118,7 +118,7 @@ impl Scene {
     }
 
     /// Statements by route.
-    fn routes(&self) -> Vec<(String, u64)> {
+    fn routes(&mut self) -> Vec<(String, u64)> {
         let report = self.report();
         report.services[&WEB]
             .db
@@ -129,7 +129,7 @@ impl Scene {
     }
 
     /// Statements by reason.
-    fn reasons(&self) -> Vec<(&'static str, u64)> {
+    fn reasons(&mut self) -> Vec<(&'static str, u64)> {
         let report = self.report();
         report.services[&WEB]
             .db
