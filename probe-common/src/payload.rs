@@ -116,6 +116,20 @@ pub enum StreamClass {
     Tls = 4,
 }
 
+impl StreamClass {
+    /// The class that [`PayloadHeader::class`] says; `None` for a byte that says none.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            0 => Self::Unknown,
+            1 => Self::Http1,
+            2 => Self::Postgres,
+            3 => Self::Ignored,
+            4 => Self::Tls,
+            _ => return None,
+        })
+    }
+}
+
 /// Which end of the connection the traced process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -126,6 +140,18 @@ pub enum Role {
     Client = 1,
     /// It accepted.
     Server = 2,
+}
+
+impl Role {
+    /// The role that [`PayloadHeader::role`] says; `None` for a byte that says none.
+    pub const fn from_byte(byte: u8) -> Option<Self> {
+        Some(match byte {
+            0 => Self::Unknown,
+            1 => Self::Client,
+            2 => Self::Server,
+            _ => return None,
+        })
+    }
 }
 
 /// What the kernel side remembers of a connection whose bytes are looked at.
@@ -285,6 +311,24 @@ fn is_long_type(byte: u8) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_are_read_as_what_they_were_written_for() {
+        for class in [
+            StreamClass::Unknown,
+            StreamClass::Http1,
+            StreamClass::Postgres,
+            StreamClass::Ignored,
+            StreamClass::Tls,
+        ] {
+            assert_eq!(StreamClass::from_byte(class as u8), Some(class));
+        }
+        for role in [Role::Unknown, Role::Client, Role::Server] {
+            assert_eq!(Role::from_byte(role as u8), Some(role));
+        }
+        assert_eq!(StreamClass::from_byte(5), None);
+        assert_eq!(Role::from_byte(3), None);
+    }
 
     fn class(bytes: &[u8]) -> StreamClass {
         let mut first = [0; 8];

@@ -4,10 +4,15 @@
 //! `cargo bench -p probe-user --bench decode`
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use probe_common::payload::{PayloadHeader, PayloadKind, Role, StreamClass};
+use probe_user::kernel::payload::PayloadRecord;
+use probe_user::routes::Templates;
 use probe_user::sql::SqlCache;
+use probe_user::traffic::{self, Traffic};
 use probe_user::wire::postgres::{Connection, Event, Limits};
 use probe_user::wire::stream::{Direction, Segment, Side};
 
@@ -149,5 +154,74 @@ fn decode(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, decode);
+/// What a scrape costs the decoding thread: 2,000 series of requests of one service that changed
+/// since the last one, and of one that did not.
+fn report(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("report");
+    group.measurement_time(Duration::from_secs(3));
+    let templates = (0..2_000u32).map(|number| format!("/t{number}"));
+    let templates: Vec<String> = templates.collect();
+    let Ok(templates) = Templates::new(&templates) else {
+        return;
+    };
+    let mut traffic = Traffic::new(traffic::Limits::default());
+    traffic.set_templates([(1, Arc::new(templates))].into());
+    let mut sequence = 0;
+    let mut request = |traffic: &mut Traffic, number: u32| {
+        let asked = format!("GET /t{number} HTTP/1.1\r\nHost: a\r\n\r\n");
+        let answered = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+        for (kind, head) in [
+            (PayloadKind::Received, asked.as_bytes()),
+            (PayloadKind::Sent, answered),
+        ] {
+            traffic.record(&record(kind, sequence, head));
+        }
+        sequence += 1;
+    };
+    for number in 0..2_000 {
+        request(&mut traffic, number);
+    }
+    group.bench_function("2,000 series, changed", |bencher| {
+        bencher.iter(|| {
+            request(&mut traffic, 7);
+            black_box(traffic.report(1))
+        });
+    });
+    group.bench_function("2,000 series, unchanged", |bencher| {
+        bencher.iter(|| black_box(traffic.report(1)));
+    });
+    group.finish();
+}
+
+/// One call of a server's on its only connection.
+fn record(kind: PayloadKind, sequence: u32, head: &[u8]) -> PayloadRecord<'_> {
+    let header = PayloadHeader {
+        stream: 1,
+        started_ns: 1,
+        ended_ns: 1,
+        bytes: head.len() as u64,
+        tgid: 1,
+        tid: 1,
+        sequence,
+        service: 1,
+        head_bytes: u16::try_from(head.len()).unwrap_or(u16::MAX),
+        tail_bytes: 0,
+        kind: kind as u8,
+        class: StreamClass::Http1 as u8,
+        role: Role::Server as u8,
+        transport: 1,
+        tls: 0,
+        reserved: 0,
+        peer: 1,
+        unused_bytes: 0,
+        reserved2: 0,
+    };
+    PayloadRecord {
+        header,
+        head,
+        tail: &[],
+    }
+}
+
+criterion_group!(benches, decode, report);
 criterion_main!(benches);

@@ -16,12 +16,14 @@ use probe_common::{
 use probe_user::{
     api::{CollectError, Collected, Source, Status, serve},
     kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime},
-    metrics::{Build, ExitCount, Outcome, ServiceView},
-    sql::{Operation, SqlInfo},
+    metrics::{Build, ExitCount, ServiceView},
+    sql::{Operation, SqlCache, SqlInfo},
+    targets::Exit,
     traffic::{
-        Confidence, Counts, DbReport, DbTally, Finding, HttpClientKey, HttpSeries, HttpServerKey,
-        Pattern, PostgresSeries, RouteKey, ServiceReport, StatementKey, StatementOutcome, Timing,
-        Unattributed,
+        Confidence, ConnectionReport, ConnectionState, Counts, DatabaseReport, DbReport, DbTally,
+        Encryption, Exemplar, Exemplars, Finding, Fingerprint, FingerprintReport, HttpClientKey,
+        HttpSeries, HttpServerKey, Pattern, PostgresSeries, RouteKey, ServiceReport, StatementKey,
+        StatementOutcome, Timing, Totals, Unattributed,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -85,6 +87,57 @@ const STATEMENTS: [Statements; 8] = [
         1_700_000_000.0,
         88_000.0,
     ),
+];
+
+/// Statement, executions a second, typical nanoseconds, rows each, share that fails.
+const TOP: [(&str, f64, f64, f64, f64); 9] = [
+    (
+        "SELECT p.id, p.name, p.price, p.stock, c.name AS category, avg(r.stars) FROM products p \
+         JOIN categories c ON c.id = p.category_id LEFT JOIN reviews r ON r.product_id = p.id \
+         WHERE c.slug = 'tools' GROUP BY p.id, c.name ORDER BY p.name LIMIT 50 OFFSET 100",
+        84.0,
+        4_100_000.0,
+        50.0,
+        0.0,
+    ),
+    (
+        "SELECT * FROM products WHERE id = 7",
+        1_180.0,
+        140_000.0,
+        1.0,
+        0.0,
+    ),
+    (
+        "UPDATE products SET stock = stock - 1 WHERE id = 7",
+        44.0,
+        2_200_000.0,
+        1.0,
+        0.003,
+    ),
+    ("COMMIT", 70.0, 1_100_000.0, 0.0, 0.0),
+    (
+        "INSERT INTO order_items (order_id, product_id, quantity) VALUES (1, 2, 3), (1, 4, 1)",
+        61.0,
+        1_300_000.0,
+        2.4,
+        0.018,
+    ),
+    (
+        "SELECT id, state FROM orders WHERE id IN (1, 2, 3, 4)",
+        39.0,
+        260_000.0,
+        3.7,
+        0.0,
+    ),
+    (
+        "SELECT count(*) FROM events WHERE at > now() - interval '1 day'",
+        0.4,
+        90_000_000.0,
+        1.0,
+        0.3,
+    ),
+    ("BEGIN", 71.0, 30_000.0, 0.0, 0.0),
+    ("SELECT 1", 12.0, 28_000.0, 1.0, 0.0),
 ];
 
 struct Demo {
@@ -217,9 +270,9 @@ fn add_service(
         starts: total(processes as f64 / 600.0, seconds),
         exits: vec![ExitCount {
             outcome: if id == 4 {
-                Outcome::Signal(9)
+                Exit::Signal(9)
             } else {
-                Outcome::Code(0)
+                Exit::Code(0)
             },
             count: total(0.01, seconds),
         }],
@@ -261,8 +314,10 @@ fn add_traffic(collected: &mut Collected, seconds: f64) {
         1,
         ServiceReport {
             postgres_server: statements(1.0, seconds),
+            database_server: database(1.0, seconds),
             ..ServiceReport::default()
-        },
+        }
+        .into(),
     );
     let payments = HttpClientKey {
         method: "POST",
@@ -275,23 +330,36 @@ fn add_traffic(collected: &mut Collected, seconds: f64) {
             http_server: requests(1.0, seconds),
             http_client: [(payments, exchanges(22.0, 71_000_000.0, 0.001, seconds))].into(),
             http_active: total(7.0, seconds) % 9,
+            active_users: 412 + total(0.3, seconds) % 23,
+            postgres_client: statements(0.9, seconds),
+            database_client: database(0.9, seconds),
             tls_connections: 3,
             tls_decoded: 2,
-            postgres_client: statements(0.9, seconds),
             db: db_by_request(seconds),
             ..ServiceReport::default()
-        },
+        }
+        .into(),
     );
     services.insert(
         3,
         ServiceReport {
             http_server: requests(1.2, seconds),
             http_active: total(11.0, seconds) % 13,
+            active_users: 431,
             tls_connections: 3,
             tls_decoded: 2,
             ..ServiceReport::default()
-        },
+        }
+        .into(),
     );
+    // As if the records' clock had started with the daemon.
+    collected.traffic.epoch_offset_ns = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .saturating_sub(Duration::from_secs_f64(seconds))
+        .as_nanos()
+        .try_into()
+        .unwrap_or(0);
     collected.traffic.at_ns = total(1e9, seconds);
     collected.traffic.findings = findings(collected.traffic.at_ns);
     collected.traffic.counts = Counts {
@@ -424,6 +492,7 @@ fn exchanges(rate: f64, typical_ns: f64, aborted: f64, seconds: f64) -> HttpSeri
     HttpSeries {
         duration: timing(total(rate, seconds), typical_ns),
         aborted: total(rate * aborted, seconds),
+        exemplars: traced(typical_ns, seconds),
         ..HttpSeries::default()
     }
 }
@@ -449,6 +518,76 @@ fn statements(share: f64, seconds: f64) -> BTreeMap<StatementKey, PostgresSeries
         (key, series)
     });
     series.into()
+}
+
+/// One request of a made-up trace.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "made-up numbers"
+)]
+fn traced(typical_ns: f64, seconds: f64) -> Exemplars {
+    let mut exemplars = Exemplars::default();
+    exemplars.observe(Exemplar {
+        trace_id: 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736,
+        ns: typical_ns as u64,
+        at_ns: (seconds * 1e9) as u64,
+    });
+    exemplars
+}
+
+/// The statements one by one, and their connections.
+fn database(share: f64, seconds: f64) -> DatabaseReport {
+    let mut cache = SqlCache::default();
+    let series = TOP
+        .iter()
+        .filter_map(|(text, rate, typical_ns, rows, failing)| {
+            let parsed = cache.parse(text.as_bytes(), false, false);
+            let calls = total(rate * share, seconds);
+            let duration = timing(calls, *typical_ns);
+            let totals = Totals {
+                calls,
+                errors: total(rate * share * failing, seconds),
+                rows: total(rate * share * rows, seconds),
+                busy_ns: duration.sum_ns,
+            };
+            let sql = Arc::clone(&parsed.parts.first()?.info);
+            Some(Fingerprint::with(sql, totals, duration))
+        });
+    let rest = |rate: f64, typical_ns: u64| Totals {
+        calls: total(rate * share, seconds),
+        errors: 0,
+        rows: total(rate * share, seconds),
+        busy_ns: total(rate * share, seconds) * typical_ns,
+    };
+    let active = total(3.0, seconds) % 5;
+    DatabaseReport {
+        fingerprints: FingerprintReport {
+            top: series.collect(),
+            other: rest(21.0, 900_000),
+            unknown: rest(3.0, 400_000),
+        },
+        transactions: [
+            (("shop".into(), true), total(70.0 * share, seconds)),
+            (("shop".into(), false), total(0.9 * share, seconds)),
+        ]
+        .into(),
+        connections: ConnectionReport {
+            states: [
+                (ConnectionState::Active, 1 + active),
+                (ConnectionState::Idle, 13 - active),
+                (ConnectionState::IdleInTransaction, 2),
+                (ConnectionState::IdleInTransactionAborted, 1),
+            ]
+            .into(),
+            connect: timing(total(0.2, seconds), 6_000_000.0),
+            connected: [(Encryption::None, total(0.2, seconds))].into(),
+            refused: [("too_many_connections".into(), 4)].into(),
+            cancels: 2,
+            ..ConnectionReport::default()
+        },
+        ..DatabaseReport::default()
+    }
 }
 
 /// As [`spread`], in the buckets of requests and statements.

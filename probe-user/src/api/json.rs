@@ -8,11 +8,12 @@ use super::{App, CollectError, Status};
 use crate::{
     kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot},
     metrics::{
-        ExitCount, Outcome, OwnProcess, ServiceView,
+        ExitCount, OwnProcess, ServiceView,
         collect::{epoch_seconds, losses},
         metric::seconds,
         names,
     },
+    targets,
 };
 
 /// `/api/services`.
@@ -185,8 +186,8 @@ impl Service {
 impl From<&ExitCount> for Exit {
     fn from(exit: &ExitCount) -> Self {
         let (code, signal) = match exit.outcome {
-            Outcome::Code(code) => (Some(code), None),
-            Outcome::Signal(number) => (None, Some(names::signal(number).into_owned())),
+            targets::Exit::Code(code) => (Some(code), None),
+            targets::Exit::Signal(number) => (None, Some(names::signal(number).into_owned())),
         };
         Self {
             code,

@@ -75,6 +75,7 @@ pub fn router(source: Arc<dyn Source>) -> Router {
         .route("/page/app.js", get(page::script))
         .route("/page/elements.js", get(page::elements))
         .route("/page/numbers.js", get(page::numbers))
+        .route("/page/database.js", get(page::database))
         .route("/page/traffic.js", get(page::traffic))
         .route("/page/findings.js", get(page::findings))
         .route("/page/app.css", get(page::style))

@@ -1,7 +1,7 @@
 //! `/api/overview`: everything that the live page draws, as totals since the start. The browser
 //! makes rates from two answers, so that any number of pages costs the daemon the same.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State};
 use probe_common::{
@@ -10,6 +10,7 @@ use probe_common::{
 };
 use serde::Serialize;
 
+mod database;
 mod db;
 mod traffic;
 
@@ -140,7 +141,7 @@ struct Totals {
     sockets: SocketStats,
     tcp_errors: BTreeMap<String, u64>,
     unix_errors: BTreeMap<String, u64>,
-    traffic: ServiceReport,
+    traffic: Arc<ServiceReport>,
 }
 
 fn service_numbers(reading: &Reading) -> Vec<ServiceNumbers> {
@@ -229,7 +230,7 @@ impl Totals {
                 received_bytes: sockets.unix.received_bytes,
             },
             tcp: TcpNumbers::new(sockets, self.tcp_errors),
-            traffic: TrafficNumbers::from(&self.traffic),
+            traffic: TrafficNumbers::from(&*self.traffic),
         }
     }
 }

@@ -31,6 +31,10 @@ pub(super) async fn numbers() -> Response {
     module(include_str!("page/numbers.js"))
 }
 
+pub(super) async fn database() -> Response {
+    module(include_str!("page/database.js"))
+}
+
 pub(super) async fn traffic() -> Response {
     module(include_str!("page/traffic.js"))
 }

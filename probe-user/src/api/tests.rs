@@ -20,11 +20,12 @@ use crate::{kernel::snapshot::ProbeState, metrics::fixture::Fixture};
 
 mod traffic;
 
-const PATHS: [&str; 16] = [
+const PATHS: [&str; 17] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
     "/page/numbers.js",
+    "/page/database.js",
     "/page/traffic.js",
     "/page/findings.js",
     "/page/app.css",

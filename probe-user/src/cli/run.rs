@@ -31,8 +31,10 @@ use crate::{
         probe::{KernelProbe, StartError},
         snapshot::ProbeState,
     },
+    routes,
     targets::Tracker,
     traffic,
+    wire::{http1, postgres},
 };
 
 /// How long open requests may take to end once the daemon is told to stop.
@@ -78,7 +80,7 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         .context("cannot start the daemon's threads")?;
     let (found, findings) = tokio::sync::mpsc::channel(findings::WAITING);
     let decoder = decoding::spawn(started.payload, limits(config), found);
-    let daemon = Arc::new(Daemon::new(kernel, attaching, tracker, decoder.reports()));
+    let daemon = Arc::new(Daemon::new(kernel, attaching, tracker, decoder.decoder()));
     runtime.spawn(Arc::clone(&daemon).log_findings(findings, stop.clone()));
     let result = runtime.block_on(serve(
         config.clone(),
@@ -224,8 +226,30 @@ fn processors() -> u32 {
 }
 
 fn limits(config: &Config) -> traffic::Limits {
+    let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let (wire, routes) = (&config.wire, size(config.http.max_routes));
     traffic::Limits {
-        streams: usize::try_from(config.kernel.max_streams).unwrap_or(usize::MAX),
+        streams: size(config.kernel.max_streams),
+        series: size(wire.max_series),
+        fingerprints: size(config.sql.top_fingerprints),
+        routes: routes::Limits {
+            routes,
+            // What was folded is still a series.
+            routes_ever: routes.saturating_mul(5),
+            ..routes::Limits::default()
+        },
+        http: http1::Limits {
+            head_bytes: size(wire.http_head_bytes),
+            pipeline_depth: size(wire.http_pipeline),
+            ..http1::Limits::default()
+        },
+        postgres: postgres::Limits {
+            sql_bytes: size(wire.sql_bytes),
+            pipeline: size(wire.postgres_pipeline),
+            statements: size(wire.postgres_statements),
+            portals: size(wire.postgres_portals),
+            ..postgres::Limits::default()
+        },
         n_plus_one: traffic::NPlusOneSettings {
             enabled: config.n_plus_one.enabled,
             min_count: config.n_plus_one.min_count,
@@ -233,7 +257,6 @@ fn limits(config: &Config) -> traffic::Limits {
             max_gap_ns: ns(Duration::from_millis(config.n_plus_one.max_gap_ms.into())),
             cooldown_ns: ns(Duration::from_secs(config.n_plus_one.cooldown_s.into())),
         },
-        ..traffic::Limits::default()
     }
 }
 

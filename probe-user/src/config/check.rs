@@ -5,7 +5,8 @@ use std::ops::RangeInclusive;
 
 use probe_common::target::MAX_SERVICES;
 
-use super::{Config, Discovery, Kernel, NPlusOne, Service, UserSpec, keys};
+use super::{Config, Discovery, Kernel, NPlusOne, Service, UserSpec, Wire, keys};
+use crate::routes::Templates;
 
 /// Names that mean something else as the value of a label.
 const RESERVED: [&str; 2] = ["other", "unknown"];
@@ -26,6 +27,13 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     findings.kernel(&config.kernel);
     findings.discovery(&config.discovery, config.services.is_empty());
     findings.services(&config.services);
+    findings.range("http.max_routes", config.http.max_routes, 1..=keys::MAX_TOP);
+    findings.range(
+        "sql.top_fingerprints",
+        config.sql.top_fingerprints,
+        1..=keys::MAX_TOP,
+    );
+    findings.wire(&config.wire);
     findings.n_plus_one(&config.n_plus_one);
     findings.0
 }
@@ -88,6 +96,24 @@ impl Findings {
         );
         self.ring("kernel.event_ring_bytes", kernel.event_ring_bytes);
         self.ring("kernel.payload_ring_bytes", kernel.payload_ring_bytes);
+    }
+
+    fn wire(&mut self, wire: &Wire) {
+        self.range("wire.max_series", wire.max_series, 1..=keys::MAX_SERIES);
+        for (key, bytes) in [
+            ("wire.http_head_bytes", wire.http_head_bytes),
+            ("wire.sql_bytes", wire.sql_bytes),
+        ] {
+            self.range(key, bytes, 1024..=keys::MAX_KEPT_BYTES);
+        }
+        for (key, number) in [
+            ("wire.http_pipeline", wire.http_pipeline),
+            ("wire.postgres_pipeline", wire.postgres_pipeline),
+            ("wire.postgres_statements", wire.postgres_statements),
+            ("wire.postgres_portals", wire.postgres_portals),
+        ] {
+            self.range(key, number, 1..=keys::MAX_REMEMBERED);
+        }
     }
 
     fn ring(&mut self, key: &str, bytes: u32) {
@@ -212,6 +238,22 @@ impl Findings {
         if service.pids.iter().any(|pid| *pid < 2) {
             self.refuse(&format!("{at}.pids"));
         }
+        self.routes(&format!("{at}.routes"), &service.routes);
+    }
+
+    /// Each template alone, then all together, so that the one that is wrong is named.
+    fn routes(&mut self, key: &str, routes: &[String]) {
+        let allowed = keys::find(key).map_or("", |key| key.allowed);
+        let mut single = false;
+        for (index, route) in routes.iter().enumerate() {
+            if let Err(error) = Templates::new(&[route]) {
+                self.add(&format!("{key}[{index}]"), format!("{error}; {allowed}"));
+                single = true;
+            }
+        }
+        if !single && let Err(error) = Templates::new(routes) {
+            self.add(key, error.to_string());
+        }
     }
 
     fn cgroup(&mut self, key: &str, path: &str) {
@@ -231,6 +273,15 @@ impl Service {
     /// Whether it says anything about its processes.
     pub(super) fn has_criterion(&self) -> bool {
         self.has_condition() || !self.pids.is_empty()
+    }
+
+    /// Whether both are the same processes.
+    pub(crate) fn has_criteria_of(&self, other: &Self) -> bool {
+        let alike = Self {
+            routes: self.routes.clone(),
+            ..other.clone()
+        };
+        *self == alike
     }
 
     /// Whether it has a criterion other than process ids.

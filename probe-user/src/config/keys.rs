@@ -25,6 +25,14 @@ pub(super) const MAX_HEAD_BYTES: u32 = 8_191;
 pub(super) const MAX_TAIL_BYTES: u32 = 511;
 /// The largest ring buffer that is accepted, in bytes.
 pub(super) const MAX_RING_BYTES: u32 = 1 << 30;
+/// The largest number of series of one kind and service that is accepted.
+pub(super) const MAX_SERIES: u32 = 100_000;
+/// The largest number of learned routes, and of statements with series of their own.
+pub(super) const MAX_TOP: u32 = 10_000;
+/// The most bytes of one head or statement that is kept together.
+pub(super) const MAX_KEPT_BYTES: u32 = 1 << 20;
+/// The largest number of things that a connection waits for or remembers.
+pub(super) const MAX_REMEMBERED: u32 = 65_536;
 /// The longest time between two scans, in seconds.
 pub(super) const MAX_INTERVAL_S: u32 = 3600;
 
@@ -143,6 +151,49 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "service.pids",
         "allowed is a list of process ids greater than 1",
+    ),
+    key(
+        "service.routes",
+        r#"allowed is a list of paths, each with or without a method before it, such as "/items/{id}" or "GET /files/*""#,
+    ),
+    key("http", SECTION),
+    key(
+        "http.max_routes",
+        "allowed is a whole number from 1 to 10000",
+    ),
+    key("sql", SECTION),
+    key(
+        "sql.top_fingerprints",
+        "allowed is a whole number from 1 to 10000",
+    ),
+    key("wire", SECTION),
+    key(
+        "wire.max_series",
+        "allowed is a whole number from 1 to 100000",
+    ),
+    key(
+        "wire.http_head_bytes",
+        "allowed is a whole number of bytes from 1024 to 1048576",
+    ),
+    key(
+        "wire.http_pipeline",
+        "allowed is a whole number from 1 to 65536",
+    ),
+    key(
+        "wire.sql_bytes",
+        "allowed is a whole number of bytes from 1024 to 1048576",
+    ),
+    key(
+        "wire.postgres_pipeline",
+        "allowed is a whole number from 1 to 65536",
+    ),
+    key(
+        "wire.postgres_statements",
+        "allowed is a whole number from 1 to 65536",
+    ),
+    key(
+        "wire.postgres_portals",
+        "allowed is a whole number from 1 to 65536",
     ),
     key("n_plus_one", SECTION),
     key("n_plus_one.enabled", SWITCH),

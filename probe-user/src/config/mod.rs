@@ -34,6 +34,12 @@ pub struct Config {
     /// The services to trace, in the order in which they claim processes.
     #[serde(rename = "service", skip_serializing_if = "Vec::is_empty")]
     pub services: Vec<Service>,
+    /// Requests.
+    pub http: Http,
+    /// Statements.
+    pub sql: Sql,
+    /// Memory of decoding.
+    pub wire: Wire,
     /// When a loop around a query is worth a finding.
     pub n_plus_one: NPlusOne,
     /// What the daemon keeps of its rights.
@@ -204,6 +210,48 @@ pub struct Service {
     /// Process ids; each means the process that has it when the configuration is loaded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pids: Vec<u32>,
+    /// Routes of its requests, as [`Router::new`](crate::routes::Router::new) reads them; what
+    /// matches none is learned.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<String>,
+}
+
+/// Section `[http]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Learned routes of each service; requests beyond are `other`.
+    pub max_routes: u32,
+}
+
+/// Section `[sql]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sql {
+    /// Statements of each service, by what they look like, that have series of their own.
+    pub top_fingerprints: u32,
+}
+
+/// Section `[wire]`: what the decoders may remember. All but [`Wire::max_series`] is for each
+/// connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Wire {
+    /// Series of each service and kind: requests answered, requests made, statements executed,
+    /// statements sent.
+    pub max_series: u32,
+    /// Bytes of a request's or response's head that comes in several calls.
+    pub http_head_bytes: u32,
+    /// Requests without an answer.
+    pub http_pipeline: u32,
+    /// Bytes of a statement's text that are looked at.
+    pub sql_bytes: u32,
+    /// Messages to Postgres without an answer.
+    pub postgres_pipeline: u32,
+    /// Named prepared statements.
+    pub postgres_statements: u32,
+    /// Named portals.
+    pub postgres_portals: u32,
 }
 
 /// Section `[n_plus_one]`: one query that runs again and again within one request, or within one
@@ -239,6 +287,9 @@ impl Default for Config {
             kernel: Kernel::default(),
             discovery: Discovery::default(),
             services: Vec::new(),
+            http: Http::default(),
+            sql: Sql::default(),
+            wire: Wire::default(),
             n_plus_one: NPlusOne::default(),
             privileges: Privileges::default(),
         }
@@ -299,6 +350,34 @@ impl Default for Discovery {
     }
 }
 
+impl Default for Http {
+    fn default() -> Self {
+        Self { max_routes: 200 }
+    }
+}
+
+impl Default for Sql {
+    fn default() -> Self {
+        Self {
+            top_fingerprints: 100,
+        }
+    }
+}
+
+impl Default for Wire {
+    fn default() -> Self {
+        Self {
+            max_series: 2_000,
+            http_head_bytes: 16_384,
+            http_pipeline: 64,
+            sql_bytes: 16_384,
+            postgres_pipeline: 16_384,
+            postgres_statements: 512,
+            postgres_portals: 64,
+        }
+    }
+}
+
 impl Default for NPlusOne {
     fn default() -> Self {
         Self {
@@ -347,6 +426,9 @@ impl Config {
             ("listen", self.listen != new.listen),
             ("log", self.log != new.log),
             ("kernel", self.kernel != new.kernel),
+            ("http", self.http != new.http),
+            ("sql", self.sql != new.sql),
+            ("wire", self.wire != new.wire),
             ("n_plus_one", self.n_plus_one != new.n_plus_one),
             ("privileges", self.privileges != new.privileges),
         ]

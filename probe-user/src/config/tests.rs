@@ -265,6 +265,45 @@ fn services_are_checked_one_by_one() {
 }
 
 #[test]
+fn a_route_that_cannot_be_matched_is_named_with_what_is_allowed() {
+    let found = problems(
+        "[[service]]\nname = 'a'\npids = [7]\nroutes = ['/ok/{id}', 'items', '/x-{id}']\n\
+         [[service]]\nname = 'b'\npids = [8]\nroutes = ['/a/{x}', 'GET /b', '/a/{y}']",
+    );
+    let expected = [
+        "config.toml: line 4: `service[0].routes[1]` = \"items\": route \"items\" is no path: write it \
+         as \"/users/{id}\" or \"GET /users/{id}\"; allowed is a list of paths, each with or without \
+         a method before it, such as \"/items/{id}\" or \"GET /files/*\"",
+        "config.toml: line 4: `service[0].routes[2]` = \"/x-{id}\": segment \"x-{id}\" of route \
+         \"/x-{id}\" cannot be matched: a parameter is a whole segment, and \"*\" the last one; \
+         allowed is a list of paths, each with or without a method before it, such as \
+         \"/items/{id}\" or \"GET /files/*\"",
+    ];
+    assert_eq!(found[..2], expected);
+    assert!(
+        found[2].starts_with("config.toml: line 8: `service[1].routes`")
+            && found[2].ends_with("match the same requests: remove one of them"),
+        "{found:#?}"
+    );
+    assert_eq!(found.len(), 3);
+}
+
+#[test]
+fn bounds_of_memory_have_bounds() {
+    let found = problems(
+        "[http]\nmax_routes = 0\n[sql]\ntop_fingerprints = 10001\n[wire]\nmax_series = 0\n\
+         http_head_bytes = 1000\nhttp_pipeline = 0\nsql_bytes = 2000000\npostgres_pipeline = 0\n\
+         postgres_statements = 70000\npostgres_portals = 0",
+    );
+    assert_eq!(found.len(), 9, "{found:#?}");
+    assert!(
+        found
+            .iter()
+            .all(|line| line.contains(": allowed is a whole number"))
+    );
+}
+
+#[test]
 fn unknown_variables_and_flags_are_named() {
     let environment = [("HOSTPROBE_LOGLEVEL", "debug"), ("HOSTPROBE_KERNEL", "{}")];
     let found = load("", &environment, &["kernel.max=1"]).unwrap_err();
@@ -302,7 +341,13 @@ fn only_targets_change_without_a_restart() {
     assert!(old.needs_restart(&new).is_empty());
     new.listen.set_port(1);
     new.kernel.max_sockets = 5;
-    assert_eq!(old.needs_restart(&new), ["listen", "kernel"]);
+    new.http.max_routes = 7;
+    new.sql.top_fingerprints = 7;
+    new.wire.sql_bytes = 7_000;
+    assert_eq!(
+        old.needs_restart(&new),
+        ["listen", "kernel", "http", "sql", "wire"]
+    );
 }
 
 #[test]

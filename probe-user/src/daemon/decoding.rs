@@ -4,7 +4,11 @@
 //! numbers asks it and gets a copy.
 
 use std::{
-    sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel},
+    collections::{BTreeMap, HashSet},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel},
+    },
     thread::JoinHandle,
     time::Duration,
 };
@@ -14,62 +18,121 @@ use tracing::{debug, error, warn};
 
 use crate::{
     kernel::payload::PayloadRing,
+    routes::Templates,
     traffic::{Finding, Limits, Report, Traffic},
 };
 
 /// How long records may wait in the ring while it is nearly empty.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// How long a report may take before the scrape goes on without it.
+/// How long a report may take before the scrape goes on with the one before.
 const REPORT_PATIENCE: Duration = Duration::from_secs(2);
 
-type Request = Sender<Report>;
+/// What the thread is asked for.
+#[derive(Debug)]
+enum Command {
+    /// The numbers now.
+    Report(Sender<Report>),
+    /// Routes by service id, instead of all former ones.
+    Routes(BTreeMap<u16, Arc<Templates>>),
+    /// These service ids are about to be given to others.
+    Forget(Vec<u16>),
+    /// These processes have ended.
+    Exited(HashSet<u32>),
+    /// The end.
+    Stop,
+}
+
 type Findings = tokio::sync::mpsc::Sender<Finding>;
 
-/// The thread; stops when dropped, once all [`Reports`] are gone or not.
+/// The thread; stops when dropped, once all [`Decoder`]s are gone or not.
 #[derive(Debug)]
 pub struct Decoding {
-    requests: Sender<Option<Request>>,
+    decoder: Decoder,
     thread: Option<JoinHandle<()>>,
 }
 
-/// Asks for reports.
+/// Asks the thread, or tells it something.
 #[derive(Debug, Clone)]
-pub struct Reports(Sender<Option<Request>>);
+pub struct Decoder {
+    commands: Sender<Command>,
+    last: Arc<Mutex<Report>>,
+}
 
-impl Reports {
-    /// The numbers now; empty when the decoder does not answer. Blocks for up to two seconds.
-    pub fn get(&self) -> Report {
+impl Decoder {
+    fn new(commands: Sender<Command>) -> Self {
+        Self {
+            commands,
+            last: Arc::default(),
+        }
+    }
+
+    /// The numbers now; those of the last report when the decoder does not answer, since counters
+    /// must not vanish. Blocks for up to two seconds.
+    pub fn report(&self) -> Report {
+        self.report_within(REPORT_PATIENCE)
+    }
+
+    fn report_within(&self, patience: Duration) -> Report {
         let (reply, answer) = channel();
-        if self.0.send(Some(reply)).is_err() {
-            return Report::default();
-        }
-        match answer.recv_timeout(REPORT_PATIENCE) {
-            Ok(report) => report,
-            Err(RecvTimeoutError::Timeout) => {
-                warn!("decoding is behind; this scrape has no requests and statements");
-                Report::default()
+        let asked = self.commands.send(Command::Report(reply));
+        let report = match asked.map(|()| answer.recv_timeout(patience)) {
+            Ok(Ok(report)) => Some(report),
+            Ok(Err(RecvTimeoutError::Timeout)) => {
+                warn!(
+                    "decoding is behind; this scrape has the requests and statements of the last"
+                );
+                None
             }
-            Err(RecvTimeoutError::Disconnected) => Report::default(),
+            // The thread is gone, and has said why.
+            Ok(Err(RecvTimeoutError::Disconnected)) | Err(_) => None,
+        };
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(report) = report {
+            *last = report;
         }
+        last.clone()
+    }
+
+    /// Tells the routes of all services that have some configured.
+    pub fn set_routes(&self, routes: BTreeMap<u16, Arc<Templates>>) {
+        self.tell(Command::Routes(routes));
+    }
+
+    /// Forgets what was decoded for service ids that are about to be given to others.
+    pub fn forget(&self, services: Vec<u16>) {
+        self.tell(Command::Forget(services));
+    }
+
+    /// Tells of processes that have ended.
+    pub fn exited(&self, processes: HashSet<u32>) {
+        self.tell(Command::Exited(processes));
+    }
+
+    fn tell(&self, command: Command) {
+        // Fails only when the thread is gone, which said why; there is nothing to forget then.
+        drop(self.commands.send(command));
     }
 }
 
 /// Starts to decode. What is worth a warning goes to `findings`.
 pub fn spawn(ring: PayloadRing, limits: Limits, findings: Findings) -> Decoding {
-    let (requests, received) = channel();
+    let (commands, received) = channel();
     let thread = std::thread::Builder::new()
         .name("decoder".into())
         .spawn(move || decode(ring, Traffic::new(limits), &received, &findings))
         .inspect_err(|error| error!("requests and statements will not be decoded: {error}"))
         .ok();
-    Decoding { requests, thread }
+    Decoding {
+        decoder: Decoder::new(commands),
+        thread,
+    }
 }
 
 fn decode(
     mut ring: PayloadRing,
     mut traffic: Traffic,
-    requests: &Receiver<Option<Request>>,
+    commands: &Receiver<Command>,
     findings: &Findings,
 ) {
     loop {
@@ -84,15 +147,23 @@ fn decode(
             }
         }
         loop {
-            match requests.try_recv() {
-                Ok(Some(reply)) => {
-                    // What happened before the request belongs into the answer.
-                    drain(&mut ring, &mut traffic);
-                    // Nobody waits for the answer when the scrape was given up.
-                    drop(reply.send(traffic.report()));
-                }
-                Ok(None) | Err(TryRecvError::Disconnected) => return,
+            let command = match commands.try_recv() {
+                Ok(command) => command,
+                Err(TryRecvError::Disconnected) => return,
                 Err(TryRecvError::Empty) => break,
+            };
+            // What happened before the command belongs to what was before.
+            drain(&mut ring, &mut traffic);
+            match command {
+                // Nobody waits for the answer when the scrape was given up.
+                Command::Report(reply) => drop(reply.send(report(&mut traffic))),
+                Command::Routes(routes) => traffic.set_templates(routes),
+                Command::Forget(services) => traffic.forget(&services),
+                Command::Exited(processes) => {
+                    let now_ns = nanoseconds(ClockId::CLOCK_MONOTONIC).unwrap_or(0);
+                    traffic.exited(&processes, now_ns);
+                }
+                Command::Stop => return,
             }
         }
     }
@@ -104,30 +175,79 @@ fn drain(ring: &mut PayloadRing, traffic: &mut Traffic) {
         warn!("{} records are not understood", drained.malformed);
     }
     // Nothing waits any more, so what has become quiet is over.
-    if let Some(now_ns) = monotonic_ns() {
+    if let Some(now_ns) = nanoseconds(ClockId::CLOCK_MONOTONIC) {
         traffic.pass_time(now_ns);
     }
 }
 
-/// The clock that the kernel side stamps its records with.
-fn monotonic_ns() -> Option<u64> {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).ok()?;
-    u64::try_from(std::time::Duration::from(now).as_nanos()).ok()
+/// The numbers now. Records carry times of the monotonic clock; where that stands against the wall
+/// clock is read here once, for all times in the report.
+fn report(traffic: &mut Traffic) -> Report {
+    let monotonic = nanoseconds(ClockId::CLOCK_MONOTONIC).unwrap_or(0);
+    let wall = nanoseconds(ClockId::CLOCK_REALTIME).unwrap_or(0);
+    Report {
+        epoch_offset_ns: wall.saturating_sub(monotonic),
+        ..traffic.report(monotonic)
+    }
+}
+
+fn nanoseconds(clock: ClockId) -> Option<u64> {
+    let now = clock_gettime(clock).ok()?;
+    u64::try_from(Duration::from(now).as_nanos()).ok()
 }
 
 impl Decoding {
     /// For asking.
-    pub fn reports(&self) -> Reports {
-        Reports(self.requests.clone())
+    pub fn decoder(&self) -> Decoder {
+        self.decoder.clone()
     }
 }
 
 impl Drop for Decoding {
     fn drop(&mut self) {
-        let _ = self.requests.send(None);
+        self.decoder.tell(Command::Stop);
         if let Some(thread) = self.thread.take() {
             // It has nothing to say that it did not log.
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::traffic::ServiceReport;
+
+    fn report() -> Report {
+        Report {
+            services: [(1, Arc::new(ServiceReport::default()))].into(),
+            ..Report::default()
+        }
+    }
+
+    /// Counters that vanish for one scrape look like a restart to those who add them up.
+    #[test]
+    fn a_decoder_that_does_not_answer_leaves_the_last_report() {
+        let (commands, received) = channel();
+        let decoder = Decoder::new(commands);
+        assert!(decoder.report_within(Duration::ZERO).services.is_empty());
+        let answering = std::thread::spawn(move || {
+            // The first request was given up; its answer must not be taken for the second's.
+            let mut asked = received.iter().filter_map(|command| match command {
+                Command::Report(reply) => Some(reply),
+                _ => None,
+            });
+            let (_given_up, reply) = (asked.next().unwrap(), asked.next().unwrap());
+            reply.send(report()).unwrap();
+            drop(asked);
+            received
+        });
+        let patience = Duration::from_secs(60);
+        assert_eq!(decoder.report_within(patience).services.len(), 1);
+        let received = answering.join().unwrap();
+        assert_eq!(decoder.report_within(Duration::ZERO).services.len(), 1);
+        // Nor does the end of the thread take anything away.
+        drop(received);
+        assert_eq!(decoder.report_within(patience).services.len(), 1);
     }
 }

@@ -7,6 +7,7 @@ pub mod measuring;
 pub mod privileges;
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +17,7 @@ use std::{
 
 use attaching::Attaching;
 use aya::maps::{MapData, RingBuf};
-use decoding::Reports;
+use decoding::Decoder;
 use probe_common::{
     event::{ProcessEvent, ProcessEventKind},
     target::UNTRACED,
@@ -30,8 +31,8 @@ use crate::{
     cli::object_build_id,
     config::Config,
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
-    metrics::{Build, ExitCount, Outcome, ServiceView},
-    targets::{Exit, Service, TraceTable, Tracker},
+    metrics::{Build, ExitCount, ServiceView},
+    targets::{Service, TraceTable, Tracker},
 };
 
 /// Process events from the kernel side.
@@ -43,7 +44,7 @@ pub struct Daemon {
     attaching: Attaching,
     traced: Arc<TgidTable>,
     tracker: Mutex<Tracker>,
-    traffic: Reports,
+    decoder: Decoder,
     scanned: AtomicBool,
     /// Events may bring the next scan forward.
     scan_sooner: Notify,
@@ -58,14 +59,15 @@ impl Daemon {
         kernel: Arc<KernelProbe>,
         attaching: Attaching,
         tracker: Tracker,
-        traffic: Reports,
+        decoder: Decoder,
     ) -> Self {
+        decoder.set_routes(tracker.routes());
         Self {
             traced: kernel.traced(),
             kernel,
             attaching,
             tracker: Mutex::new(tracker),
-            traffic,
+            decoder,
             scanned: AtomicBool::new(false),
             scan_sooner: Notify::new(),
             started: Instant::now(),
@@ -94,6 +96,8 @@ impl Daemon {
     pub async fn reload(self: &Arc<Self>, config: Config) {
         self.change_targets(move |tracker, traced| tracker.reload(&config, traced))
             .await;
+        // After ids of former services were forgotten.
+        self.decoder.set_routes(self.tracker().routes());
     }
 
     /// Runs a change of targets off the runtime's threads, since it reads `/proc`, and looks for
@@ -114,10 +118,11 @@ impl Daemon {
                 (tracker.take_recycled_ids(), tracker.take_to_examine())
             };
             daemon.attaching.follow_libraries(to_examine);
-            if !recycled.is_empty()
-                && let Err(error) = daemon.kernel.forget(&recycled)
-            {
-                error!("a new service begins with the counts of an old one: {error}");
+            if !recycled.is_empty() {
+                if let Err(error) = daemon.kernel.forget(&recycled) {
+                    error!("a new service begins with the counts of an old one: {error}");
+                }
+                daemon.decoder.forget(recycled);
             }
             if table.marked.into_inner() {
                 daemon.kernel.seed_sockets();
@@ -199,6 +204,13 @@ impl Daemon {
         let any_but_maps = batch
             .iter()
             .any(|event| event.kind != ProcessEventKind::Map as u32);
+        let exits = batch
+            .iter()
+            .filter(|event| event.kind == ProcessEventKind::Exit as u32);
+        let exited: HashSet<u32> = exits.map(|event| event.tgid).collect();
+        if !exited.is_empty() {
+            self.decoder.exited(exited);
+        }
         self.change_targets(move |tracker, traced| {
             for event in &batch {
                 debug!(?event, "process");
@@ -244,10 +256,7 @@ fn view(service: &Service) -> ServiceView {
             .exits
             .iter()
             .map(|(exit, count)| ExitCount {
-                outcome: match *exit {
-                    Exit::Code(code) => Outcome::Code(code),
-                    Exit::Signal(signal) => Outcome::Signal(signal),
-                },
+                outcome: *exit,
                 count: *count,
             })
             .collect(),
@@ -274,7 +283,7 @@ impl Source for Daemon {
             .map_err(CollectError::kernel)?;
         Ok(Collected {
             snapshot,
-            traffic: self.traffic.get(),
+            traffic: self.decoder.report(),
             services,
         })
     }

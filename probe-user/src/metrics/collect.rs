@@ -20,14 +20,16 @@ use super::{
     metric::{Distribution, seconds},
     names,
     own_process::OwnProcess,
-    service::{Outcome, ServiceView, UNKNOWN_SERVICE},
+    service::{ServiceView, UNKNOWN_SERVICE},
 };
 use crate::{
     kernel::snapshot::{ProbeState, Snapshot},
+    targets::Exit,
     traffic::Report,
 };
 
 mod correlation;
+mod postgres;
 mod traffic;
 
 /// The cause under which runs that the kernel skipped are counted: a program that interrupts itself
@@ -120,8 +122,8 @@ fn services(families: &mut Families, services: &[ServiceView]) {
         families.counter(&metric::PROCESS_STARTS, [name], service.starts);
         for exit in &service.exits {
             let (code, signal) = match exit.outcome {
-                Outcome::Code(code) => (code.to_string(), Cow::Borrowed("")),
-                Outcome::Signal(number) => (String::new(), names::signal(number)),
+                Exit::Code(code) => (code.to_string(), Cow::Borrowed("")),
+                Exit::Signal(number) => (String::new(), names::signal(number)),
             };
             families.counter(&metric::PROCESS_EXITS, [name, &code, &signal], exit.count);
         }

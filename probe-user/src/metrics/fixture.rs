@@ -12,14 +12,16 @@ use probe_common::{
     syscall::{SyscallErrorKey, SyscallKey},
 };
 
-use super::{Build, ExitCount, Families, Inputs, Outcome, OwnProcess, ServiceView, collect};
+use super::{Build, ExitCount, Families, Inputs, OwnProcess, ServiceView, collect};
 use crate::{
     kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot},
     sql::{Operation, SqlInfo},
+    targets::Exit,
     traffic::{
-        Confidence, Counts, DbReport, DbTally, Finding, HttpClientKey, HttpSeries, HttpServerKey,
-        Pattern, PostgresSeries, Report, RouteKey, ServiceReport, StatementKey, StatementOutcome,
-        Timing, Unattributed,
+        Confidence, ConnectionReport, ConnectionState, Counts, DatabaseReport, DbReport, DbTally,
+        Encryption, Exemplar, Exemplars, Finding, Fingerprint, FingerprintReport, HttpClientKey,
+        HttpSeries, HttpServerKey, Pattern, PostgresSeries, Report, RouteKey, ServiceReport,
+        StatementKey, StatementOutcome, StatisticsDelta, Timing, Totals, Unattributed,
     },
 };
 
@@ -39,8 +41,9 @@ impl Fixture {
             snapshot: snapshot(),
             traffic: Report {
                 services: (1..=services)
-                    .map(|id| (id, requests_and_statements()))
+                    .map(|id| (id, requests_and_statements().into()))
                     .collect(),
+                epoch_offset_ns: 1_790_000_000_000_000_000,
                 counts: Counts {
                     records: 12,
                     uncertain: 1,
@@ -127,12 +130,14 @@ fn requests_and_statements() -> ServiceReport {
         request_bytes: 10,
         response_bytes: 2_000,
         aborted: 1,
+        exemplars: exemplars(70_000_000),
     };
     let postgres = PostgresSeries {
         calls: 2,
         duration: timing(&[80_000, 300_000]),
         first_byte: timing(&[70_000, 200_000]),
         rows: 5,
+        exemplars: exemplars(300_000),
     };
     let statement = |outcome| StatementKey {
         database: "shop".into(),
@@ -163,8 +168,11 @@ fn requests_and_statements() -> ServiceReport {
         http_active: 1,
         tls_connections: 3,
         tls_decoded: 2,
+        active_users: 17,
         postgres_server: statements.clone().into(),
         postgres_client: statements.into(),
+        database_server: database(timing(&[80_000, 300_000])),
+        database_client: database(timing(&[80_000, 300_000])),
         db: DbReport {
             routes: [(
                 RouteKey {
@@ -187,6 +195,54 @@ fn requests_and_statements() -> ServiceReport {
             .into(),
             n_plus_one: [(Some(0xc0ffee), 4), (None, 1)].into(),
             repeated: [(Some(0xbeef), 2)].into(),
+        },
+    }
+}
+
+fn exemplars(ns: u64) -> Exemplars {
+    let mut exemplars = Exemplars::default();
+    exemplars.observe(Exemplar {
+        trace_id: 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c,
+        ns,
+        at_ns: 250_000_000,
+    });
+    exemplars
+}
+
+/// The same statements by fingerprint, and what happened to the connections.
+fn database(timing: Timing) -> DatabaseReport {
+    let totals = |calls, errors, rows, busy_ns| Totals {
+        calls,
+        errors,
+        rows,
+        busy_ns,
+    };
+    let sql = SqlInfo {
+        text: "select * from items where id = $1".into(),
+        fingerprint: 0xfeed,
+        operation: Operation::Select,
+        complete: true,
+    };
+    let fingerprint = Fingerprint::with(sql.into(), totals(2, 1, 7, 380_000), timing.clone());
+    DatabaseReport {
+        fingerprints: FingerprintReport {
+            top: vec![fingerprint],
+            other: totals(1, 1, 3, 300_000),
+            unknown: totals(1, 0, 0, 80_000),
+        },
+        transactions: [(("shop".into(), true), 6), (("shop".into(), false), 1)].into(),
+        statistics: [("BEGIN", StatisticsDelta { calls: -3, rows: 0 })].into(),
+        connections: ConnectionReport {
+            states: [
+                (ConnectionState::Active, 1),
+                (ConnectionState::IdleInTransaction, 2),
+            ]
+            .into(),
+            connect: timing,
+            connected: [(Encryption::Tls, 2)].into(),
+            refused: [("too_many_connections".into(), 3)].into(),
+            server_errors: [("admin_shutdown".into(), 1)].into(),
+            cancels: 4,
         },
     }
 }
@@ -232,11 +288,11 @@ pub(crate) fn service(id: u16) -> ServiceView {
         starts: 5,
         exits: vec![
             ExitCount {
-                outcome: Outcome::Code(1),
+                outcome: Exit::Code(1),
                 count: 1,
             },
             ExitCount {
-                outcome: Outcome::Signal(9),
+                outcome: Exit::Signal(9),
                 count: 1,
             },
         ],

@@ -19,4 +19,4 @@ pub mod service;
 pub use collect::{Build, Inputs, collect};
 pub use families::Families;
 pub use own_process::OwnProcess;
-pub use service::{ExitCount, Outcome, ServiceView, UNKNOWN_SERVICE};
+pub use service::{ExitCount, ServiceView, UNKNOWN_SERVICE};

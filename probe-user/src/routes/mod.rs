@@ -26,8 +26,7 @@ use std::sync::Arc;
 
 use learner::Learner;
 use normalise::Path;
-pub use templates::TemplateError;
-use templates::Templates;
+pub use templates::{TemplateError, Templates};
 
 /// The route of requests that are beyond the limits.
 pub const OTHER: &str = "other";
@@ -77,7 +76,7 @@ pub struct Retired {
 /// The routes of one service.
 #[derive(Debug)]
 pub struct Router {
-    templates: Templates,
+    templates: Arc<Templates>,
     learner: Learner,
     limits: Limits,
     other: Arc<str>,
@@ -95,13 +94,26 @@ impl Router {
     /// # Errors
     /// A template that is no path, or that matches the same requests as another one.
     pub fn new<T: AsRef<str>>(templates: &[T], limits: Limits) -> Result<Self, TemplateError> {
-        Ok(Self {
-            templates: Templates::new(templates)?,
+        Ok(Self::with_templates(
+            Templates::new(templates)?.into(),
+            limits,
+        ))
+    }
+
+    /// A router for templates that were checked already.
+    pub fn with_templates(templates: Arc<Templates>, limits: Limits) -> Self {
+        Self {
+            templates,
             learner: Learner::new(limits),
             limits,
             other: OTHER.into(),
             unmatched: UNMATCHED.into(),
-        })
+        }
+    }
+
+    /// Takes other templates from now on. What was learned stays.
+    pub fn set_templates(&mut self, templates: Arc<Templates>) {
+        self.templates = templates;
     }
 
     /// The route of a request. `path` may still have its query; `None` if it is not known.

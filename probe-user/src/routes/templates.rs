@@ -37,9 +37,10 @@ pub enum TemplateError {
     },
 }
 
-/// Templates of one service, one tree a method.
+/// Templates of one service, one tree a method; see [`Router::new`](super::Router::new) for how
+/// they are written.
 #[derive(Debug, Default)]
-pub(super) struct Templates {
+pub struct Templates {
     /// The empty method stands for any.
     trees: BTreeMap<String, Tree<Template>>,
 }
@@ -65,7 +66,11 @@ enum Segment<'a> {
 }
 
 impl Templates {
-    pub(super) fn new<T: AsRef<str>>(templates: &[T]) -> Result<Self, TemplateError> {
+    /// Templates as they are configured.
+    ///
+    /// # Errors
+    /// One that is no path, or that matches the same requests as another one.
+    pub fn new<T: AsRef<str>>(templates: &[T]) -> Result<Self, TemplateError> {
         let mut all = Self::default();
         let mut bare = Vec::new();
         for template in templates {

@@ -17,7 +17,7 @@ mod operation;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 pub use cache::SqlCache;
 pub use comment::Traceparent;
@@ -36,6 +36,22 @@ pub struct SqlInfo {
     pub operation: Operation,
     /// Whether the whole statement was at hand. If not, the fingerprint is that of its start.
     pub complete: bool,
+}
+
+impl SqlInfo {
+    /// The fingerprint as it is shown: 16 hexadecimal digits.
+    pub fn fingerprint_hex(&self) -> String {
+        format!("{:016x}", self.fingerprint)
+    }
+
+    /// The text, cut after so many characters; it ends in `…` then, as a text of which only the
+    /// start was at hand does.
+    pub fn short_text(&self, characters: usize) -> Cow<'_, str> {
+        match self.text.char_indices().nth(characters) {
+            Some((end, _)) => Cow::Owned(format!("{}…", self.text.get(..end).unwrap_or_default())),
+            None => Cow::Borrowed(&self.text),
+        }
+    }
 }
 
 /// One statement of a text.

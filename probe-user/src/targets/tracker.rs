@@ -4,12 +4,14 @@
 //! is to find the first process of each service, to mark what it had already forked, and to notice
 //! when a process starts to run another service's program.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use probe_common::target::UNTRACED;
 
 use crate::config::{Config, Discovery};
+use crate::routes::Templates;
 
 use super::TraceTable;
 use super::discovery::Scope;
@@ -298,7 +300,7 @@ impl Tracker {
             .filter_map(|rule| {
                 former
                     .get(&rule.service.name)
-                    .filter(|(_, old)| *old == rule.service)
+                    .filter(|(_, old)| old.has_criteria_of(&rule.service))
             })
             .map(|(id, _)| *id)
             .collect();
@@ -319,6 +321,21 @@ impl Tracker {
     /// still in the kernel's tables.
     pub fn services(&self) -> Vec<&Service> {
         self.services.iter().collect()
+    }
+
+    /// Routes of the configured services that have some, by service id.
+    pub fn routes(&self) -> BTreeMap<u16, Arc<Templates>> {
+        let rules = self.rules.iter().zip(&self.rule_ids);
+        rules
+            .filter(|(rule, _)| !rule.service.routes.is_empty())
+            .filter_map(|(rule, id)| {
+                let templates = Templates::new(&rule.service.routes)
+                    // The configuration was checked; that it differs now would be a mistake of ours.
+                    .inspect_err(|error| tracing::error!("{error}"))
+                    .ok()?;
+                Some(((*id)?, templates.into()))
+            })
+            .collect()
     }
 
     /// Traced processes that may execute files which they did not execute before: those that were

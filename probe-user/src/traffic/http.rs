@@ -2,11 +2,15 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Counts, Timing, other, series};
+use super::{
+    Counts, Exemplar, Exemplars, Timing,
+    clients::{Clients, Salt},
+    other, series,
+};
 use crate::{
-    routes::{self, Router},
+    routes::{self, Router, Templates},
     wire::{
-        http1::{End, Exchange, Method},
+        http1::{End, Exchange},
         stream::Side,
     },
 };
@@ -46,35 +50,46 @@ pub struct HttpSeries {
     pub response_bytes: u64,
     /// Of the requests: those whose connection ended before the response was complete.
     pub aborted: u64,
+    /// Durations whose request came with its trace.
+    pub exemplars: Exemplars,
 }
 
 /// One service's HTTP.
 #[derive(Debug)]
 pub(super) struct Http {
-    router: Option<Router>,
+    router: Router,
     limit: usize,
+    salt: Salt,
+    pub(super) clients: Clients,
     pub(super) server: BTreeMap<HttpServerKey, HttpSeries>,
     pub(super) client: BTreeMap<HttpClientKey, HttpSeries>,
 }
 
 impl Http {
-    pub(super) fn new(limit: usize) -> Self {
-        let none: [&str; 0] = [];
+    /// `limit` bounds the series of each kind.
+    pub(super) fn new(limit: usize, routes: routes::Limits, templates: Arc<Templates>) -> Self {
         Self {
-            // Without templates there is nothing to be wrong with.
-            router: Router::new(&none, routes::Limits::default()).ok(),
+            router: Router::with_templates(templates, routes),
             limit,
+            salt: Salt::default(),
+            clients: Clients::default(),
             server: BTreeMap::new(),
             client: BTreeMap::new(),
         }
     }
 
-    /// Takes one exchange that the service was on this side of. Returns the route of a request
-    /// that it answered.
+    /// Takes other templates from now on.
+    pub(super) fn set_templates(&mut self, templates: Arc<Templates>) {
+        self.router.set_templates(templates);
+    }
+
+    /// Takes one exchange that the service was on this side of. `peer` stands for the other end's
+    /// address, 0 where it is not known. Returns the route of a request that it answered.
     pub(super) fn exchange(
         &mut self,
         side: Side,
         exchange: &Exchange,
+        peer: u32,
         counts: &mut Counts,
     ) -> Option<Arc<str>> {
         let mut answered = None;
@@ -82,7 +97,11 @@ impl Http {
         let method = exchange.method.as_str();
         let series = match side {
             Side::Server => {
-                let route = self.route(exchange.method, exchange.path.as_deref(), exchange.status);
+                if let Some(client) = self.salt.client(exchange.forwarded_for, peer) {
+                    self.clients.seen(client, exchange.finished_ns);
+                }
+                let path = exchange.path.as_deref();
+                let route = self.router.route(method, path, exchange.status);
                 answered = Some(Arc::clone(&route));
                 let key = HttpServerKey {
                     method,
@@ -107,28 +126,37 @@ impl Http {
                 })
             }
         };
-        if exchange.end == End::Unknown {
-            counts.uncertain += 1;
-        } else {
-            series
-                .duration
-                .observe(exchange.finished_ns.saturating_sub(exchange.started_ns));
-        }
-        if let Some(first_byte_ns) = exchange.first_byte_ns {
-            series
-                .first_byte
-                .observe(first_byte_ns.saturating_sub(exchange.started_ns));
-        }
-        series.request_bytes += exchange.request_bytes.unwrap_or(0);
-        series.response_bytes += exchange.response_bytes.unwrap_or(0);
-        series.aborted += u64::from(exchange.aborted);
+        series.observe(exchange, counts);
         answered
     }
+}
 
-    fn route(&mut self, method: Method, path: Option<&str>, status: Option<u16>) -> Arc<str> {
-        match &mut self.router {
-            Some(router) => router.route(method.as_str(), path, status),
-            None => other(),
+impl HttpSeries {
+    fn observe(&mut self, exchange: &Exchange, counts: &mut Counts) {
+        if let Some(first_byte_ns) = exchange.first_byte_ns {
+            self.first_byte
+                .observe(first_byte_ns.saturating_sub(exchange.started_ns));
+        }
+        self.request_bytes = self
+            .request_bytes
+            .saturating_add(exchange.request_bytes.unwrap_or(0));
+        self.response_bytes = self
+            .response_bytes
+            .saturating_add(exchange.response_bytes.unwrap_or(0));
+        self.aborted += u64::from(exchange.aborted);
+        if exchange.end == End::Unknown {
+            counts.uncertain += 1;
+            return;
+        }
+        let ns = exchange.finished_ns.saturating_sub(exchange.started_ns);
+        self.duration.observe(ns);
+        // What is not sampled cannot be looked up.
+        if let Some(trace) = exchange.trace.filter(|trace| trace.sampled) {
+            self.exemplars.observe(Exemplar {
+                trace_id: u128::from_be_bytes(trace.trace_id),
+                ns,
+                at_ns: exchange.finished_ns,
+            });
         }
     }
 }

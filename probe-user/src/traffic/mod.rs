@@ -4,28 +4,44 @@
 //! Runs on one thread that owns all of it, so that nothing on the way of a record takes a lock. A
 //! scrape asks that thread for a [`Report`].
 
+mod clients;
 mod correlation;
+mod exemplars;
 mod http;
 mod n_plus_one;
 mod postgres;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod timing;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
-use probe_common::payload::{PayloadKind, Role, StreamClass};
+use probe_common::payload::PayloadKind;
 
+pub use clients::{LIMIT as EXACT_CLIENTS, WINDOW_NS as CLIENT_WINDOW_NS};
 use correlation::Correlation;
 pub use correlation::{DbReport, DbTally, Unattributed};
+pub use exemplars::{Exemplar, Exemplars};
 pub use http::{HttpClientKey, HttpSeries, HttpServerKey};
 pub use n_plus_one::{
     Confidence, Finding, FindingCounts, Pattern, RouteKey, Settings as NPlusOneSettings,
 };
-pub use postgres::{PostgresSeries, StatementKey, StatementOutcome};
+pub use postgres::{
+    ConnectionReport, ConnectionState, DatabaseReport, Encryption, Fingerprint, FingerprintReport,
+    PostgresSeries, StatementKey, StatementOutcome, StatisticsDelta, Totals, class, condition,
+};
 use streams::Streams;
 pub use timing::{BOUNDS_NS, Timing};
 
-use crate::kernel::payload::PayloadRecord;
+use crate::{
+    kernel::payload::PayloadRecord,
+    routes::{self, Templates},
+    wire::{http1, postgres as protocol, stream::Side},
+};
 
 /// Bounds of memory.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +50,14 @@ pub struct Limits {
     pub streams: usize,
     /// Series of each kind and service; what is beyond goes to `other`.
     pub series: usize,
+    /// Statements of a service that have numbers of their own, on each side.
+    pub fingerprints: usize,
+    /// Of learned routes.
+    pub routes: routes::Limits,
+    /// Of a connection that speaks HTTP/1.
+    pub http: http1::Limits,
+    /// Of a connection that speaks Postgres.
+    pub postgres: protocol::Limits,
     /// When statements look like a loop around a query.
     pub n_plus_one: NPlusOneSettings,
 }
@@ -43,6 +67,10 @@ impl Default for Limits {
         Self {
             streams: 16_384,
             series: 2_000,
+            fingerprints: 100,
+            routes: routes::Limits::default(),
+            http: http1::Limits::default(),
+            postgres: protocol::Limits::default(),
             n_plus_one: NPlusOneSettings::default(),
         }
     }
@@ -57,10 +85,16 @@ pub struct ServiceReport {
     pub http_client: BTreeMap<HttpClientKey, HttpSeries>,
     /// Requests that the service is answering now.
     pub http_active: u64,
+    /// Different clients whose requests it answered in the last five minutes.
+    pub active_users: u64,
     /// Statements that the service executed as a server.
     pub postgres_server: BTreeMap<StatementKey, PostgresSeries>,
     /// Statements that the service sent as a client.
     pub postgres_client: BTreeMap<StatementKey, PostgresSeries>,
+    /// What else is known of it as a server.
+    pub database_server: DatabaseReport,
+    /// What else is known of it as a client.
+    pub database_client: DatabaseReport,
     /// Connections of the service whose sockets turned out to carry TLS.
     pub tls_connections: u64,
     /// Connections of a TLS library whose clear text is decoded.
@@ -88,13 +122,15 @@ pub struct Counts {
     pub uncertain: u64,
 }
 
-/// Everything that a scrape wants to know.
+/// Everything that a scrape wants to know. Cheap to copy.
 #[derive(Debug, Default, Clone)]
 pub struct Report {
-    /// By service id.
-    pub services: BTreeMap<u16, ServiceReport>,
+    /// By service id. What did not change since the report before is shared with it.
+    pub services: BTreeMap<u16, Arc<ServiceReport>>,
     /// Over all services.
     pub counts: Counts,
+    /// What to add to a time of the records' clock for nanoseconds since the epoch.
+    pub epoch_offset_ns: u64,
     /// Loops around queries, newest first.
     pub findings: Vec<Finding>,
     /// Statements that were not compared with others for lack of room.
@@ -108,6 +144,7 @@ pub struct Report {
 pub struct Traffic {
     streams: Streams,
     services: BTreeMap<u16, ServiceTraffic>,
+    templates: BTreeMap<u16, Arc<Templates>>,
     correlation: Correlation,
     limits: Limits,
     counts: Counts,
@@ -117,16 +154,31 @@ pub struct Traffic {
 struct ServiceTraffic {
     http: http::Http,
     postgres: postgres::Postgres,
+    /// The latest report, as long as nothing happened since.
+    reported: Option<Arc<ServiceReport>>,
     tls_connections: u64,
     tls_decoded: u64,
+}
+
+impl ServiceTraffic {
+    fn new(limits: &Limits, templates: Arc<Templates>) -> Self {
+        Self {
+            http: http::Http::new(limits.series, limits.routes, templates),
+            postgres: postgres::Postgres::new(limits.series, limits.fingerprints),
+            reported: None,
+            tls_connections: 0,
+            tls_decoded: 0,
+        }
+    }
 }
 
 impl Traffic {
     /// Nothing seen yet.
     pub fn new(limits: Limits) -> Self {
         Self {
-            streams: Streams::new(limits.streams),
+            streams: Streams::new(&limits),
             services: BTreeMap::new(),
+            templates: BTreeMap::new(),
             correlation: Correlation::new(limits.series, limits.n_plus_one),
             limits,
             counts: Counts::default(),
@@ -136,17 +188,13 @@ impl Traffic {
     /// Takes one record.
     pub fn record(&mut self, record: &PayloadRecord<'_>) {
         let header = &record.header;
-        let limits = self.limits;
         self.correlation.pass_time(header.ended_ns);
-        let service = self
-            .services
-            .entry(header.service)
-            .or_insert_with(|| ServiceTraffic {
-                http: http::Http::new(limits.series),
-                postgres: postgres::Postgres::new(limits.series),
-                tls_connections: 0,
-                tls_decoded: 0,
-            });
+        let (limits, templates) = (&self.limits, &self.templates);
+        let service = self.services.entry(header.service).or_insert_with(|| {
+            let templates = templates.get(&header.service).cloned();
+            ServiceTraffic::new(limits, templates.unwrap_or_default())
+        });
+        service.reported = None;
         if header.kind == PayloadKind::Closed as u8 {
             if let Some(mut stream) = self.streams.remove(header.stream) {
                 stream.close(
@@ -155,6 +203,7 @@ impl Traffic {
                     &mut self.correlation,
                     &mut self.counts,
                 );
+                self.changed(stream.service);
             }
             return;
         }
@@ -163,13 +212,18 @@ impl Traffic {
             return;
         }
         self.counts.records += 1;
-        let (stream, evicted) = self.streams.get(record);
-        service.tls_decoded += u64::from(stream.takes_clear_text(record));
-        if let Some(mut evicted) = evicted {
+        let (stream, mut evicted) = self.streams.get(record);
+        service.tls_decoded += u64::from(stream.takes_clear_text(record, &self.limits));
+        let owner = stream.service;
+        if let Some(evicted) = &mut evicted {
             self.counts.streams_evicted += 1;
             evicted.forget(&mut self.correlation, &mut self.counts);
         }
         stream.feed(record, service, &mut self.correlation, &mut self.counts);
+        self.changed(owner);
+        if let Some(evicted) = evicted {
+            self.changed(evicted.service);
+        }
     }
 
     /// It is that late, `CLOCK_MONOTONIC` nanoseconds, though no record may tell.
@@ -182,23 +236,73 @@ impl Traffic {
         self.correlation.take_warnings()
     }
 
-    /// Numbers since the start. Copies them, so that the caller may take its time.
-    pub fn report(&self) -> Report {
-        let mut active: BTreeMap<u16, u64> = BTreeMap::new();
-        for (service, requests) in self.streams.in_flight() {
-            *active.entry(service).or_default() += requests;
+    /// A connection of this service changed its state.
+    fn changed(&mut self, service: u16) {
+        if let Some(service) = self.services.get_mut(&service) {
+            service.reported = None;
         }
-        let services = self.services.iter().map(|(id, service)| {
-            let report = ServiceReport {
+    }
+
+    /// Takes the routes that are configured, by service id; they replace all former ones.
+    pub fn set_templates(&mut self, templates: BTreeMap<u16, Arc<Templates>>) {
+        for (id, service) in &mut self.services {
+            let templates = templates.get(id).cloned().unwrap_or_default();
+            service.http.set_templates(templates);
+        }
+        self.templates = templates;
+    }
+
+    /// Forgets services whose ids are about to be given to others, with all of their connections.
+    pub fn forget(&mut self, services: &[u16]) {
+        for mut stream in self.streams.take_of_services(services) {
+            stream.forget(&mut self.correlation, &mut self.counts);
+        }
+        self.correlation.forget(services);
+        for id in services {
+            self.services.remove(id);
+        }
+    }
+
+    /// These processes have ended, and with them the connections whose end no record tells.
+    pub fn exited(&mut self, processes: &HashSet<u32>, at_ns: u64) {
+        for mut stream in self.streams.take_of_processes(processes) {
+            if let Some(service) = self.services.get_mut(&stream.service) {
+                service.reported = None;
+                stream.close(at_ns, service, &mut self.correlation, &mut self.counts);
+            }
+        }
+    }
+
+    /// Numbers since the start, at a time of the records' clock. Copies what changed since the
+    /// last report, so that the caller may take its time.
+    pub fn report(&mut self, now_ns: u64) -> Report {
+        let mut now = self.streams.now();
+        let correlation = &self.correlation;
+        let services = self.services.iter_mut().map(|(id, service)| {
+            // Both change with the time alone.
+            let active_users = service.http.clients.count(now_ns);
+            let db = correlation.report(*id);
+            if let Some(known) = &service.reported
+                && known.active_users == active_users
+                && known.db == db
+            {
+                return (*id, Arc::clone(known));
+            }
+            let now = now.remove(id).unwrap_or_default();
+            let report = Arc::new(ServiceReport {
                 http_server: service.http.server.clone(),
                 http_client: service.http.client.clone(),
-                http_active: active.get(id).copied().unwrap_or(0),
-                postgres_server: service.postgres.server.clone(),
-                postgres_client: service.postgres.client.clone(),
+                http_active: now.requests,
+                active_users,
+                postgres_server: service.postgres.statements(Side::Server),
+                postgres_client: service.postgres.statements(Side::Client),
+                database_server: service.postgres.report(Side::Server, now.server),
+                database_client: service.postgres.report(Side::Client, now.client),
                 tls_connections: service.tls_connections,
                 tls_decoded: service.tls_decoded,
-                db: self.correlation.report(*id),
-            };
+                db,
+            });
+            service.reported = Some(Arc::clone(&report));
             (*id, report)
         });
         Report {
@@ -207,28 +311,11 @@ impl Traffic {
                 streams: self.streams.len() as u64,
                 ..self.counts
             },
+            epoch_offset_ns: 0,
             findings: self.correlation.findings(),
             not_compared: self.correlation.not_compared(),
             at_ns: self.correlation.now_ns(),
         }
-    }
-}
-
-/// The class that the kernel side gave a stream, as one that is decoded.
-fn class_of(byte: u8) -> Option<StreamClass> {
-    match byte {
-        b if b == StreamClass::Http1 as u8 => Some(StreamClass::Http1),
-        b if b == StreamClass::Postgres as u8 => Some(StreamClass::Postgres),
-        _ => None,
-    }
-}
-
-/// The end that the traced process has, if the kernel side knows.
-fn role_of(byte: u8) -> Option<Role> {
-    match byte {
-        b if b == Role::Client as u8 => Some(Role::Client),
-        b if b == Role::Server as u8 => Some(Role::Server),
-        _ => None,
     }
 }
 

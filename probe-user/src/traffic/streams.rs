@@ -1,13 +1,16 @@
 //! The connections that are decoded.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use probe_common::payload::{PayloadKind, Role, StreamClass};
+use probe_common::{
+    payload::{PayloadKind, Role, StreamClass},
+    socket::Transport,
+};
 
 use super::{
-    Counts, RouteKey, ServiceTraffic, class_of,
+    ConnectionState, Counts, Limits, RouteKey, ServiceTraffic,
     correlation::{Call, Correlation},
-    role_of,
+    postgres::Link,
 };
 use crate::{
     kernel::payload::PayloadRecord,
@@ -21,14 +24,26 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Streams {
     by_number: HashMap<u64, Stream>,
-    limit: usize,
+    limits: Limits,
+}
+
+/// What the connections of one service are doing.
+#[derive(Debug, Default)]
+pub(super) struct Now {
+    /// Requests that it is answering.
+    pub(super) requests: u64,
+    /// Connections of its Postgres clients.
+    pub(super) server: BTreeMap<ConnectionState, u64>,
+    /// Its connections to Postgres.
+    pub(super) client: BTreeMap<ConnectionState, u64>,
 }
 
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Stream {
     number: u64,
-    service: u16,
+    transport: u8,
+    pub(super) service: u16,
     side: Side,
     decoder: Decoder,
     /// Sequence numbers that are due, of sent and of received bytes.
@@ -36,6 +51,7 @@ pub(super) struct Stream {
     /// Whether what is decoded is the clear text of an encrypted connection.
     tls: bool,
     last_ns: u64,
+    link: Link,
 }
 
 #[derive(Debug)]
@@ -47,10 +63,10 @@ enum Decoder {
 }
 
 impl Streams {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limits: &Limits) -> Self {
         Self {
             by_number: HashMap::new(),
-            limit,
+            limits: *limits,
         }
     }
 
@@ -66,7 +82,7 @@ impl Streams {
     pub(super) fn get(&mut self, record: &PayloadRecord<'_>) -> (&mut Stream, Option<Stream>) {
         let number = record.header.stream;
         let is_new = !self.by_number.contains_key(&number);
-        let evicted = if is_new && self.by_number.len() >= self.limit {
+        let evicted = if is_new && self.by_number.len() >= self.limits.streams {
             self.evict()
         } else {
             None
@@ -74,7 +90,7 @@ impl Streams {
         let stream = self
             .by_number
             .entry(number)
-            .or_insert_with(|| Stream::new(record));
+            .or_insert_with(|| Stream::new(record, &self.limits));
         (stream, evicted)
     }
 
@@ -89,28 +105,62 @@ impl Streams {
         self.by_number.remove(&silent)
     }
 
-    /// Requests that services are answering now.
-    pub(super) fn in_flight(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
+    /// Takes out the connections of these services.
+    pub(super) fn take_of_services(&mut self, services: &[u16]) -> Vec<Stream> {
         self.by_number
-            .values()
-            .filter_map(|stream| match &stream.decoder {
-                Decoder::Http(connection, _) if stream.side == Side::Server => {
-                    Some((stream.service, connection.in_flight() as u64))
-                }
-                _ => None,
+            .extract_if(|_, stream| services.contains(&stream.service))
+            .map(|(_, stream)| stream)
+            .collect()
+    }
+
+    /// Takes out the connections that these processes used last and whose end nothing else tells:
+    /// the kernel has no hook for the end of a unix socket.
+    pub(super) fn take_of_processes(&mut self, processes: &HashSet<u32>) -> Vec<Stream> {
+        self.by_number
+            .extract_if(|_, stream| {
+                stream.transport != Transport::Tcp as u8 && processes.contains(&stream.link.tgid())
             })
+            .map(|(_, stream)| stream)
+            .collect()
+    }
+
+    /// What the connections of each service are doing. A walk over all of them.
+    pub(super) fn now(&self) -> BTreeMap<u16, Now> {
+        let mut services: BTreeMap<u16, Now> = BTreeMap::new();
+        for stream in self.by_number.values() {
+            let activity = match &stream.decoder {
+                Decoder::Http(connection, _) => {
+                    if stream.side == Side::Server {
+                        let now = services.entry(stream.service).or_default();
+                        now.requests += connection.in_flight() as u64;
+                    }
+                    continue;
+                }
+                Decoder::Postgres(connection, _) => Some(connection.activity()),
+                Decoder::None => None,
+            };
+            if let Some(state) = stream.link.state(activity) {
+                let now = services.entry(stream.service).or_default();
+                let states = match stream.side {
+                    Side::Server => &mut now.server,
+                    Side::Client => &mut now.client,
+                };
+                *states.entry(state).or_default() += 1;
+            }
+        }
+        services
     }
 }
 
 impl Decoder {
-    fn new(side: Side, class: u8) -> Self {
-        match class_of(class) {
+    fn new(side: Side, class: u8, limits: &Limits) -> Self {
+        match StreamClass::from_byte(class) {
             Some(StreamClass::Http1) => Self::Http(
-                Box::new(http1::Connection::new(side, http1::Limits::default())),
+                Box::new(http1::Connection::new(side, limits.http)),
                 http1::Output::default(),
             ),
             Some(StreamClass::Postgres) => Self::Postgres(
-                Box::new(postgres::Connection::new(side, postgres::Limits::default())),
+                Box::new(postgres::Connection::new(side, limits.postgres)),
                 Vec::new(),
             ),
             _ => Self::None,
@@ -119,30 +169,32 @@ impl Decoder {
 }
 
 impl Stream {
-    fn new(record: &PayloadRecord<'_>) -> Self {
+    fn new(record: &PayloadRecord<'_>, limits: &Limits) -> Self {
         let header = &record.header;
         let side = side_of(record);
         Self {
             number: header.stream,
+            transport: header.transport,
             service: header.service,
             side,
-            decoder: Decoder::new(side, header.class),
+            decoder: Decoder::new(side, header.class, limits),
             tls: false,
             // A stream that is seen from its middle begins with whatever comes.
             due: [u32::MAX; 2],
             last_ns: header.ended_ns,
+            link: Link::new(),
         }
     }
 
     /// Notes that clear text of an encrypted connection comes; whether that is its first.
-    pub(super) fn takes_clear_text(&mut self, record: &PayloadRecord<'_>) -> bool {
+    pub(super) fn takes_clear_text(&mut self, record: &PayloadRecord<'_>, limits: &Limits) -> bool {
         if record.header.tls == 0 || self.tls {
             return false;
         }
         self.tls = true;
         // Postgres agrees on encryption and goes on; through a tunnel anything may be said.
         if !matches!(self.decoder, Decoder::Postgres(..)) {
-            self.decoder = Decoder::new(self.side, record.header.class);
+            self.decoder = Decoder::new(self.side, record.header.class, limits);
         }
         true
     }
@@ -157,6 +209,7 @@ impl Stream {
     ) {
         let header = &record.header;
         self.last_ns = header.ended_ns;
+        self.link.seen(header);
         let sent = header.kind == PayloadKind::Sent as u8;
         let direction = match (sent, self.side) {
             (true, Side::Client) | (false, Side::Server) => Direction::ToServer,
@@ -264,18 +317,20 @@ impl Stream {
         counts: &mut Counts,
     ) {
         let mut over = false;
+        let (side, link) = (self.side, &mut self.link);
         match &mut self.decoder {
             Decoder::Http(_, output) => {
                 counts.desynchronised += output.stats.desynchronised;
                 output.stats = http1::Stats::default();
                 for event in output.events.drain(..) {
                     match event {
-                        http1::Event::Begun(begun) if self.side == Side::Server => {
+                        http1::Event::Begun(begun) if side == Side::Server => {
                             correlation.request_begins(call, &begun);
                         }
                         http1::Event::Begun(_) => {}
                         http1::Event::Exchange(exchange) => {
-                            let route = service.http.exchange(self.side, &exchange, counts);
+                            let peer = link.peer();
+                            let route = service.http.exchange(side, &exchange, peer, counts);
                             if let Some(route) = route {
                                 let method = exchange.method.as_str();
                                 let route = RouteKey { method, route };
@@ -283,7 +338,7 @@ impl Stream {
                             }
                         }
                         http1::Event::Opaque(_) => {
-                            if self.side == Side::Server {
+                            if side == Side::Server {
                                 correlation.requests_hidden(call);
                             }
                             over = true;
@@ -297,15 +352,11 @@ impl Stream {
             }
             Decoder::Postgres(connection, events) => {
                 for event in events.drain(..) {
-                    if let (Side::Client, postgres::Event::Statement(statement)) =
-                        (self.side, &event)
-                    {
+                    if let (Side::Client, postgres::Event::Statement(statement)) = (side, &event) {
                         correlation.statement(self.number, call.service, statement);
                     }
-                    service.postgres.event(self.side, &event, counts);
-                    if event == postgres::Event::NotPostgres {
-                        counts.not_decoded += 1;
-                    }
+                    let session = connection.session();
+                    service.postgres.event(side, &event, session, link, counts);
                 }
                 over = connection.is_left();
             }
@@ -320,13 +371,13 @@ impl Stream {
 
 /// Which end the traced process is: as the kernel side saw it begin, else as the first bytes tell.
 fn side_of(record: &PayloadRecord<'_>) -> Side {
-    match role_of(record.header.role) {
+    match Role::from_byte(record.header.role) {
         Some(Role::Client) => return Side::Client,
         Some(Role::Server) => return Side::Server,
         _ => {}
     }
     let sent = record.header.kind == PayloadKind::Sent as u8;
-    let answer = match class_of(record.header.class) {
+    let answer = match StreamClass::from_byte(record.header.class) {
         Some(StreamClass::Http1) => record.head.starts_with(b"HTTP"),
         // Types that only a server sends; those that both send are the client's here.
         _ => record

@@ -322,6 +322,79 @@ mod tests {
         }
     }
 
+    /// The kernel side decides what is copied at all: what it passes over, no decoder can find.
+    #[test]
+    fn the_kernel_side_says_the_same_but_where_it_cannot_look_closer() {
+        use probe_common::payload::{StreamClass, classify};
+        let same: [&[u8]; 27] = [
+            b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"POST /orders HTTP/1.1\r\n",
+            b"PUT /orders/1 HTTP/1.1\r\n",
+            b"HEAD /x HTTP/1.1\r\n",
+            b"PATCH /x HTTP/1.1\r\n",
+            b"DELETE /x HTTP/1.1\r\n",
+            b"OPTIONS * HTTP/1.1\r\n",
+            b"CONNECT a.example:443 HTTP/1.1\r\n",
+            b"TRACE / HTTP/1.1\r\n",
+            b"HTTP/1.1 200 OK\r\n",
+            b"HTTP/1.0 404 Not Found\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+            &[0, 0, 0, 8, 4, 210, 22, 47],
+            &[0, 0, 0, 8, 4, 210, 22, 48],
+            b"\0\0\0\x0f\0\x03\0\0user\0a\0",
+            b"\0\0\0\x0f\0\x03\0\x02user\0a\0",
+            b"Q\0\0\0\x0dSELECT 1\0",
+            b"P\0\0\0\x10s1\0SELECT 1\0\0\0S\0\0\0\x04",
+            b"S\0\0\0\x04",
+            b"X\0\0\0\x04",
+            b"Z\0\0\0\x05I",
+            b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I",
+            b"D\0\0\0\x0b\0\x01\0\0\0\x011",
+            b"E\0\0\0\x1bSERROR\0C23505\0Mtext\0\0\0\0",
+            b"C\0\0\0\x0dSELECT 1\0Z\0\0\0\x05I",
+            b"\x16\x03\x01\x02\0\x01\0\x01",
+            b"SSH-2.0-OpenSSH_9.2\r\n",
+        ];
+        // The kernel side looks at eight bytes, and knows the methods that web apps use; the
+        // decoders refuse what only looks like theirs.
+        let closer: [(&[u8], StreamClass); 6] = [
+            (b"PROPFIND /dav HTTP/1.1\r\n", StreamClass::Unknown),
+            (b"QUERY /search HTTP/1.1\r\n", StreamClass::Unknown),
+            (b"GET it while it is hot\r\n", StreamClass::Http1),
+            (b"HTTP/2 200\r\n", StreamClass::Http1),
+            (b"\x17\x03\x03\xff\xff\0\0\0", StreamClass::Tls),
+            (b"d\0\0\0\x081\t2\n", StreamClass::Postgres),
+        ];
+        let by_kernel = |bytes: &[u8]| {
+            let mut first = [0; 8];
+            let length = bytes.len().min(8);
+            first[..length].copy_from_slice(&bytes[..length]);
+            classify(&first, bytes.len() as u64)
+        };
+        let by_decoders = |bytes: &[u8]| match looks_like(bytes) {
+            Protocol::Http1Request | Protocol::Http1Response => StreamClass::Http1,
+            Protocol::PostgresStartup | Protocol::PostgresFrontend | Protocol::PostgresBackend => {
+                StreamClass::Postgres
+            }
+            Protocol::TlsRecord => StreamClass::Tls,
+            Protocol::Http2Preface => StreamClass::Ignored,
+            Protocol::Unknown | Protocol::NeedMore => StreamClass::Unknown,
+        };
+        for bytes in same {
+            let text = bytes.escape_ascii();
+            assert_eq!(by_kernel(bytes), by_decoders(bytes), "{text}");
+        }
+        for (bytes, kernel) in closer {
+            let text = bytes.escape_ascii();
+            assert_eq!(by_kernel(bytes), kernel, "{text}");
+            assert_ne!(
+                by_decoders(bytes),
+                kernel,
+                "{text} is no difference any more"
+            );
+        }
+    }
+
     #[test]
     fn a_verdict_is_never_taken_back_by_more_bytes() {
         let starts: [&[u8]; 8] = [

@@ -1,12 +1,16 @@
 //! The part of `/api/overview` that was decoded: requests, statements, and how well their
 //! connections could be followed.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    sync::Arc,
+};
 
 use serde::Serialize;
 
 use super::{
     Buckets,
+    database::DatabaseNumbers,
     db::{self, DbNumbers},
 };
 use crate::{
@@ -29,12 +33,14 @@ pub(super) struct TrafficNumbers {
     http_client: Vec<ClientRequestNumbers>,
     postgres: Vec<StatementNumbers>,
     db_client: Vec<StatementNumbers>,
+    database: DatabaseNumbers,
     db: DbNumbers,
 }
 
 #[derive(Serialize)]
 struct HttpNumbers {
     active: u64,
+    users: u64,
     requests: Vec<RequestNumbers>,
 }
 
@@ -106,14 +112,14 @@ impl From<&Counts> for StreamNumbers {
 pub(super) fn by_name<'a>(
     report: &Report,
     names: &ServiceNames<'a>,
-) -> BTreeMap<&'a str, ServiceReport> {
-    let mut reports: BTreeMap<&str, ServiceReport> = BTreeMap::new();
+) -> BTreeMap<&'a str, Arc<ServiceReport>> {
+    let mut reports: BTreeMap<&str, Arc<ServiceReport>> = BTreeMap::new();
     for (id, service) in &report.services {
         match reports.entry(names.get(*id)) {
             Entry::Vacant(free) => {
-                free.insert(service.clone());
+                free.insert(Arc::clone(service));
             }
-            Entry::Occupied(mut known) => merge(known.get_mut(), service),
+            Entry::Occupied(mut known) => merge(Arc::make_mut(known.get_mut()), service),
         }
     }
     reports
@@ -121,6 +127,9 @@ pub(super) fn by_name<'a>(
 
 fn merge(into: &mut ServiceReport, other: &ServiceReport) {
     into.http_active = into.http_active.saturating_add(other.http_active);
+    into.active_users = into.active_users.saturating_add(other.active_users);
+    into.database_server.merge(&other.database_server);
+    into.database_client.merge(&other.database_client);
     merge_tables(&mut into.http_server, &other.http_server, add_requests);
     merge_tables(&mut into.http_client, &other.http_client, add_requests);
     merge_tables(
@@ -150,20 +159,13 @@ fn merge_tables<K: Ord + Clone, V: Default>(
 /// Only what is shown: times to the first byte and bytes are in `/metrics`.
 fn add_requests(into: &mut HttpSeries, other: &HttpSeries) {
     into.aborted = into.aborted.saturating_add(other.aborted);
-    add_timing(&mut into.duration, &other.duration);
+    into.duration.add(&other.duration);
 }
 
 fn add_statements(into: &mut PostgresSeries, other: &PostgresSeries) {
     into.calls = into.calls.saturating_add(other.calls);
     into.rows = into.rows.saturating_add(other.rows);
-    add_timing(&mut into.duration, &other.duration);
-}
-
-fn add_timing(into: &mut Timing, other: &Timing) {
-    into.sum_ns = into.sum_ns.saturating_add(other.sum_ns);
-    for (sum, count) in into.counts.iter_mut().zip(other.counts) {
-        *sum = sum.saturating_add(count);
-    }
+    into.duration.add(&other.duration);
 }
 
 impl From<&ServiceReport> for TrafficNumbers {
@@ -171,6 +173,7 @@ impl From<&ServiceReport> for TrafficNumbers {
         Self {
             http: HttpNumbers {
                 active: report.http_active,
+                users: report.active_users,
                 requests: report
                     .http_server
                     .iter()
@@ -192,6 +195,7 @@ impl From<&ServiceReport> for TrafficNumbers {
                 .iter()
                 .map(StatementNumbers::from)
                 .collect(),
+            database: DatabaseNumbers::from(report),
             db: DbNumbers::from(&report.db),
         }
     }

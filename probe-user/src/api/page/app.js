@@ -4,6 +4,7 @@
 import { bar, fact, make, replace } from "./elements.js";
 import { drawFindings } from "./findings.js";
 import { between, bytes, duration, quantile, short, uptime } from "./numbers.js";
+import { drawDatabase } from "./database.js";
 import { drawTraffic, headline, trafficCalls } from "./traffic.js";
 
 const POLL_MS = 2000;
@@ -168,6 +169,7 @@ function drawDetail(now, then, seconds) {
   drawFindings($("findings"), now.findings, service);
   const shown = view(service, then, seconds, now.bounds_seconds);
   drawTraffic($("traffic"), service, shown.before, seconds, now.latency_bounds_seconds);
+  drawDatabase($("traffic"), service, shown.before, seconds, now.latency_bounds_seconds);
   $("detail-title").textContent = "Syscalls of " + service.name;
   const facts = [
     ["found by", service.found_by || "–"],

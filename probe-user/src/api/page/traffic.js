@@ -33,6 +33,7 @@ const statementCells = (series) => [series.operation,
 /** What can be told of a service; `names` are the columns that a row stands for. */
 const KINDS = [
   { ...REQUEST, id: "requests", title: "Requests of ", headings: ["route"], card: "requests/s",
+    note: ({ http }) => (http.users ? ` · ${short(http.users)} ${http.users === 1 ? "user" : "users"} in the last 5 min` : ""),
     db: (service) => service.db.routes,
     series: (service) => service.http.requests, names: (series) => [series.method, series.route],
     cells: (series) => [breakable(series.method + " " + series.route)] },
@@ -169,7 +170,8 @@ export function drawTraffic(parent, service, before, seconds, bounds) {
     section.hidden = rows.length === 0;
     if (section.hidden) continue;
     replace(section.querySelector("h2"), kind.title + service.name, " ",
-      make("span", { class: "note" }, "most total time first"), ...(kind.db ? unattributedNote(service) : []));
+      make("span", { class: "note" }, "most total time first" + (kind.note ? kind.note(service) : "")),
+      ...(kind.db ? unattributedNote(service) : []));
     if (kind.db) addDb(kind, rows, service, before);
     // Comparing means sorting by one thing: what a quiet window can't order, the whole time does.
     rows.sort((a, b) => b.recent.sum - a.recent.sum || b.total.timing.sum - a.total.timing.sum);

@@ -3,9 +3,14 @@
 use serde_json::json;
 
 use super::*;
-use crate::traffic::{
-    BOUNDS_NS, Counts, DbReport, DbTally, HttpClientKey, HttpSeries, HttpServerKey, PostgresSeries,
-    Report, RouteKey, ServiceReport, StatementKey, StatementOutcome, Timing, Unattributed,
+use crate::{
+    sql::{Operation, SqlInfo},
+    traffic::{
+        BOUNDS_NS, ConnectionReport, ConnectionState, Counts, DatabaseReport, DbReport, DbTally,
+        Fingerprint, FingerprintReport, HttpClientKey, HttpSeries, HttpServerKey, PostgresSeries,
+        Report, RouteKey, ServiceReport, StatementKey, StatementOutcome, Timing, Totals,
+        Unattributed,
+    },
 };
 
 fn timing(observations: &[u64]) -> Timing {
@@ -71,6 +76,9 @@ fn service() -> ServiceReport {
         ]
         .into(),
         postgres_client: [statement(StatementOutcome::Ok)].into(),
+        active_users: 7,
+        database_server: database(3),
+        database_client: database(3),
         db: DbReport {
             routes: [(
                 route(),
@@ -97,7 +105,7 @@ fn service() -> ServiceReport {
 async fn overview(change: impl FnOnce(&mut MadeUp)) -> Value {
     let router = MadeUp::router(|source| {
         source.fixture.traffic = Report {
-            services: [(1, service()), (2, service())].into(),
+            services: [(1, service().into()), (2, service().into())].into(),
             counts: Counts {
                 records: 40,
                 records_lost: 1,
@@ -161,6 +169,88 @@ async fn statements_tell_failures_from_answers_that_were_not_seen() {
     assert_eq!(sent["database"], "shop");
 }
 
+/// The same for both sides: `calls` statements of one fingerprint, and some connections.
+fn database(calls: u64) -> DatabaseReport {
+    let fingerprint = |fingerprint, text: &str, busy_ns| {
+        let sql = SqlInfo {
+            text: text.into(),
+            fingerprint,
+            operation: Operation::Insert,
+            complete: true,
+        };
+        let totals = Totals {
+            calls,
+            errors: 1,
+            rows: 6,
+            busy_ns,
+        };
+        Fingerprint::with(sql.into(), totals, timing(&[70_000, 80_000]))
+    };
+    let reasons = |reason: &str| [(reason.into(), 2)].into();
+    DatabaseReport {
+        fingerprints: FingerprintReport {
+            top: vec![
+                fingerprint(2, "insert into a", 150_000),
+                fingerprint(1, &"x".repeat(3_000), 900_000),
+            ],
+            other: Totals {
+                calls: 5,
+                ..Totals::default()
+            },
+            unknown: Totals::default(),
+        },
+        transactions: [(("a".into(), true), 4), (("b".into(), true), 5)].into(),
+        connections: ConnectionReport {
+            states: [(ConnectionState::Idle, 3)].into(),
+            connect: timing(&[9_000_000]),
+            refused: reasons("invalid_password"),
+            server_errors: reasons("admin_shutdown"),
+            cancels: 1,
+            ..ConnectionReport::default()
+        },
+        ..DatabaseReport::default()
+    }
+}
+
+#[tokio::test]
+async fn statements_come_by_the_time_that_they_take_and_the_rest_last() {
+    let overview = overview(|_| ()).await;
+    let server = &overview["services"][0]["database"]["server"];
+    let statements = server["statements"].as_array().unwrap();
+    let names: Vec<_> = statements
+        .iter()
+        .map(|series| series["fingerprint"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["0000000000000001", "0000000000000002", "other"]);
+    let long = statements[0]["text"].as_str().unwrap();
+    assert_eq!(long.chars().count(), 2_001);
+    assert_eq!(
+        statements[1],
+        json!({
+            "fingerprint": "0000000000000002", "operation": "INSERT", "text": "insert into a",
+            "calls": 3, "errors": 1, "rows": 6, "sum_seconds": 0.00015, "counts": [0, 2],
+        })
+    );
+    assert_eq!(statements[2]["text"], Value::Null);
+}
+
+#[tokio::test]
+async fn connections_come_by_state_once_there_are_any() {
+    let overview = overview(|_| ()).await;
+    let client = &overview["services"][0]["database"]["client"];
+    assert_eq!(client["connections"]["idle"], 3);
+    assert_eq!(client["connections"]["active"], 0);
+    assert_eq!(client["connection_errors"], json!({"invalid_password": 2}));
+    assert_eq!(client["session_errors"], json!({"admin_shutdown": 2}));
+    assert_eq!(
+        (&client["committed"], &client["rolled_back"]),
+        (&json!(9), &json!(0))
+    );
+    let quiet = self::overview(|source| source.fixture.traffic = Report::default()).await;
+    let server = &quiet["services"][0]["database"]["server"];
+    assert_eq!(server["connections"], json!({}));
+}
+
 #[tokio::test]
 async fn every_decoded_number_is_documented() {
     let document = get_json("/api/openapi.json").await;
@@ -192,6 +282,15 @@ async fn traffic_of_one_name_is_added_up() {
     assert_eq!(web["http_client"][0]["calls"], 4);
     assert_eq!(web["postgres"][1]["calls"], 6);
     assert_eq!(web["db_client"][0]["rows"], 12);
+    assert_eq!(web["http"]["users"], 14);
+    let server = &web["database"]["server"];
+    assert_eq!(server["connections"]["idle"], 6);
+    assert_eq!(server["committed"], 18);
+    assert_eq!(server["connection_errors"]["invalid_password"], 4);
+    assert_eq!(server["statements"].as_array().unwrap().len(), 3);
+    assert_eq!(server["statements"][1]["calls"], 6);
+    assert_eq!(server["statements"][1]["counts"][1], 4);
+    assert_eq!(server["connect"]["count"], 2);
     assert_eq!(
         web["db"],
         json!({

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::*;
 use crate::metrics::{
     Families,
+    exposition::{Format, write},
     families::Value,
     fixture::{Fixture, histogram, service},
     metric::Metric,
@@ -84,7 +85,112 @@ fn each_number_arrives_under_its_name() {
             &[service, "shop", "SELECT", "error"],
             2.0,
         ),
-        (&metric::POSTGRES_ERRORS, &[service, "shop", "23505"], 2.0),
+        (
+            &metric::POSTGRES_ERRORS,
+            &[service, "shop", "23505", "integrity_constraint_violation"],
+            2.0,
+        ),
+        (
+            &metric::HTTP_CLIENT_FIRST_BYTE,
+            &[service, "POST", "api.example"],
+            2.0,
+        ),
+        (
+            &metric::HTTP_CLIENT_REQUEST_BYTES,
+            &[service, "api.example"],
+            10.0,
+        ),
+        (
+            &metric::HTTP_CLIENT_RESPONSE_BYTES,
+            &[service, "api.example"],
+            2_000.0,
+        ),
+        (&metric::HTTP_CLIENT_ABORTED, &[service, "api.example"], 1.0),
+        (&metric::ACTIVE_USERS, &[service], 17.0),
+        (
+            &metric::POSTGRES_TRANSACTIONS,
+            &[service, "shop", "committed"],
+            6.0,
+        ),
+        (
+            &metric::DB_CLIENT_TRANSACTIONS,
+            &[service, "shop", "rolled_back"],
+            1.0,
+        ),
+        (
+            &metric::POSTGRES_STATISTICS_DIFFERENCE,
+            &[service, "BEGIN", "calls"],
+            -3.0,
+        ),
+        (
+            &metric::POSTGRES_FINGERPRINT_CALLS,
+            &[service, "000000000000feed"],
+            2.0,
+        ),
+        (
+            &metric::POSTGRES_FINGERPRINT_ERRORS,
+            &[service, "other"],
+            1.0,
+        ),
+        (
+            &metric::POSTGRES_FINGERPRINT_ROWS,
+            &[service, "000000000000feed"],
+            7.0,
+        ),
+        (
+            &metric::POSTGRES_FINGERPRINT_SECONDS,
+            &[service, "unknown"],
+            8e-5,
+        ),
+        (
+            &metric::DB_CLIENT_FINGERPRINT_CALLS,
+            &[service, "unknown"],
+            1.0,
+        ),
+        (
+            &metric::DB_CLIENT_FINGERPRINT_SECONDS,
+            &[service, "000000000000feed"],
+            3.8e-4,
+        ),
+        (
+            &metric::SQL_FINGERPRINT_INFO,
+            &[
+                "000000000000feed",
+                "SELECT",
+                "select * from items where id = $1",
+            ],
+            1.0,
+        ),
+        (
+            &metric::DB_CONNECTIONS,
+            &[service, "server", "idle_in_transaction"],
+            2.0,
+        ),
+        (&metric::DB_CONNECTIONS, &[service, "client", "idle"], 0.0),
+        (&metric::DB_CONNECT_DURATION, &[service, "client"], 2.0),
+        (&metric::DB_CONNECTS, &[service, "client", "tls"], 2.0),
+        (
+            &metric::DB_CONNECTION_ERRORS,
+            &[service, "client", "too_many_connections"],
+            3.0,
+        ),
+        (
+            &metric::DB_SESSION_ERRORS,
+            &[service, "server", "admin_shutdown"],
+            1.0,
+        ),
+        (&metric::DB_CANCELS, &[service, "server"], 4.0),
+        (
+            &metric::DB_CLIENT_STATEMENTS,
+            &[service, "shop", "SELECT", "error"],
+            2.0,
+        ),
+        (
+            &metric::DB_CLIENT_FIRST_BYTE,
+            &[service, "shop", "SELECT", "ok"],
+            2.0,
+        ),
+        (&metric::DB_CLIENT_ROWS, &[service, "shop", "SELECT"], 10.0),
         (&metric::POSTGRES_ROWS, &[service, "shop", "SELECT"], 10.0),
         (
             &metric::DB_CLIENT_DURATION,
@@ -143,6 +249,51 @@ fn each_number_arrives_under_its_name() {
             metric.name()
         );
     }
+}
+
+/// What a click on a dot in Grafana needs: a trace that exists, in the right bucket, at its time.
+#[test]
+fn traces_are_tied_to_buckets_with_the_time_of_day() {
+    let text = write(&Fixture::of_size(1, 0).families(), Format::OpenMetrics);
+    let bucket = |name: &str, labels: &str| {
+        let start = format!("{name}_bucket{{{labels}}}");
+        let line = text.lines().find(|line| line.starts_with(&start));
+        line.unwrap_or_else(|| panic!("no {start}")).to_owned()
+    };
+    let exemplar = |value| {
+        format!(" # {{trace_id=\"0af7651916cd43dd8448eb211c80319c\"}} {value} 1790000000.25")
+    };
+    for (name, labels, value) in [
+        (
+            "http_server_request_duration_seconds",
+            "service=\"service01\",http_request_method=\"GET\",http_route=\"/items/{id}\",\
+             http_response_status_code=\"200\",le=\"0.1\"",
+            "0.07",
+        ),
+        (
+            "http_client_request_duration_seconds",
+            "service=\"service01\",http_request_method=\"POST\",server_address=\"api.example\",\
+             http_response_status_code=\"503\",le=\"0.1\"",
+            "0.07",
+        ),
+        (
+            "hostprobe_postgres_statement_duration_seconds",
+            "service=\"service01\",db_namespace=\"shop\",db_operation_name=\"SELECT\",\
+             outcome=\"ok\",le=\"0.0005\"",
+            "0.0003",
+        ),
+        (
+            "db_client_operation_duration_seconds",
+            "service=\"service01\",db_system_name=\"postgresql\",db_namespace=\"shop\",\
+             db_operation_name=\"SELECT\",error_type=\"\",le=\"0.0005\"",
+            "0.0003",
+        ),
+    ] {
+        let line = bucket(name, labels);
+        assert!(line.ends_with(&exemplar(value)), "{line}");
+    }
+    // Buckets of other observations have none.
+    assert_eq!(text.matches(" # {").count(), 6);
 }
 
 #[test]

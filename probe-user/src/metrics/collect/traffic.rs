@@ -1,28 +1,28 @@
-//! Requests and statements.
+//! Requests, statements and the connections that they came on.
 
-use super::{ServiceNames, correlation, metric};
+use super::{ServiceNames, correlation, metric, postgres};
 use crate::{
-    metrics::{families::Families, metric::Distribution},
-    traffic::{Counts, PostgresSeries, Report, ServiceReport, StatementKey, StatementOutcome},
+    metrics::{
+        families::{Exemplar, Families},
+        metric::{Distribution, HistogramOf, seconds},
+    },
+    traffic::{Counts, Exemplars, Report, ServiceReport},
 };
 
 pub(super) fn collect(families: &mut Families, report: &Report, names: &ServiceNames<'_>) {
+    let offset_ns = report.epoch_offset_ns;
     for (id, service) in &report.services {
         let name = names.get(*id);
         if service.tls_connections + service.tls_decoded > 0 {
             families.counter(&metric::TLS_CONNECTIONS, [name], service.tls_connections);
             families.counter(&metric::TLS_DECODED, [name], service.tls_decoded);
         }
-        http_server(families, name, service);
-        http_client(families, name, service);
-        for (key, series) in &service.postgres_server {
-            postgres_server(families, name, key, series);
-        }
-        for (key, series) in &service.postgres_client {
-            postgres_client(families, name, key, series);
-        }
+        http_server(families, name, service, offset_ns);
+        http_client(families, name, service, offset_ns);
+        postgres::collect(families, name, service, offset_ns);
         correlation::collect(families, name, &service.db);
     }
+    postgres::fingerprint_texts(families, report);
     counts(families, &report.counts);
     families.counter(
         &metric::STREAM_PROBLEMS,
@@ -31,17 +31,26 @@ pub(super) fn collect(families: &mut Families, report: &Report, names: &ServiceN
     );
 }
 
-fn http_server(families: &mut Families, service: &str, report: &ServiceReport) {
+fn http_server(families: &mut Families, service: &str, report: &ServiceReport, offset_ns: u64) {
     if report.http_server.is_empty() && report.http_active == 0 {
         return;
     }
     families.gauge(&metric::HTTP_SERVER_ACTIVE, [service], report.http_active);
+    families.gauge(&metric::ACTIVE_USERS, [service], report.active_users);
     for (key, series) in &report.http_server {
         let status = key.status.to_string();
+        let labels = [service, key.method, &key.route, &status];
         families.histogram(
             &metric::HTTP_SERVER_DURATION,
-            [service, key.method, &key.route, &status],
+            labels,
             Distribution::from_timing(&series.duration),
+        );
+        exemplars(
+            families,
+            &metric::HTTP_SERVER_DURATION,
+            labels,
+            &series.exemplars,
+            offset_ns,
         );
         families.histogram(
             &metric::HTTP_SERVER_FIRST_BYTE,
@@ -59,76 +68,60 @@ fn http_server(families: &mut Families, service: &str, report: &ServiceReport) {
     }
 }
 
-fn http_client(families: &mut Families, service: &str, report: &ServiceReport) {
+fn http_client(families: &mut Families, service: &str, report: &ServiceReport, offset_ns: u64) {
     for (key, series) in &report.http_client {
+        let status = key.status.to_string();
+        let labels = [service, key.method, &key.server, &status];
         families.histogram(
             &metric::HTTP_CLIENT_DURATION,
-            [service, key.method, &key.server, &key.status.to_string()],
+            labels,
             Distribution::from_timing(&series.duration),
         );
+        exemplars(
+            families,
+            &metric::HTTP_CLIENT_DURATION,
+            labels,
+            &series.exemplars,
+            offset_ns,
+        );
+        families.histogram(
+            &metric::HTTP_CLIENT_FIRST_BYTE,
+            [service, key.method, &key.server],
+            Distribution::from_timing(&series.first_byte),
+        );
+        let server = [service, &*key.server];
+        for (counter, count) in [
+            (&metric::HTTP_CLIENT_REQUEST_BYTES, series.request_bytes),
+            (&metric::HTTP_CLIENT_RESPONSE_BYTES, series.response_bytes),
+            (&metric::HTTP_CLIENT_ABORTED, series.aborted),
+        ] {
+            families.counter(counter, server, count);
+        }
     }
 }
 
-fn postgres_server(
+/// Ties the traces that are known to a histogram's buckets. `offset_ns` makes a time since the
+/// epoch of a time of the records' clock.
+pub(super) fn exemplars<const L: usize>(
     families: &mut Families,
-    service: &str,
-    key: &StatementKey,
-    series: &PostgresSeries,
+    metric: &'static HistogramOf<L>,
+    labels: [&str; L],
+    exemplars: &Exemplars,
+    offset_ns: u64,
 ) {
-    let outcome = match key.outcome {
-        StatementOutcome::Ok => "ok",
-        StatementOutcome::Error(_) => "error",
-        StatementOutcome::Unknown => "unknown",
-    };
-    let labels = [service, &*key.database, key.operation, outcome];
-    families.histogram(
-        &metric::POSTGRES_STATEMENT_DURATION,
-        labels,
-        Distribution::from_timing(&series.duration),
-    );
-    families.histogram(
-        &metric::POSTGRES_STATEMENT_TTFB,
-        labels,
-        Distribution::from_timing(&series.first_byte),
-    );
-    families.counter(&metric::POSTGRES_STATEMENTS, labels, series.calls);
-    families.counter(
-        &metric::POSTGRES_ROWS,
-        [service, &*key.database, key.operation],
-        series.rows,
-    );
-    if let StatementOutcome::Error(state) = &key.outcome {
-        let state = String::from_utf8_lossy(state);
-        families.counter(
-            &metric::POSTGRES_ERRORS,
-            [service, &*key.database, &*state],
-            series.calls,
+    for exemplar in exemplars.iter() {
+        let at_ns = exemplar.at_ns.saturating_add(offset_ns);
+        families.exemplar(
+            metric,
+            labels,
+            Exemplar {
+                labels: vec![("trace_id", format!("{:032x}", exemplar.trace_id))],
+                value: seconds(exemplar.ns),
+                // Milliseconds: a float of today's time has no more than that to trust.
+                timestamp_seconds: (at_ns / 1_000_000) as f64 / 1e3,
+            },
         );
     }
-}
-
-fn postgres_client(
-    families: &mut Families,
-    service: &str,
-    key: &StatementKey,
-    series: &PostgresSeries,
-) {
-    let error = match &key.outcome {
-        StatementOutcome::Ok => "".into(),
-        StatementOutcome::Error(state) => String::from_utf8_lossy(state),
-        StatementOutcome::Unknown => "unknown".into(),
-    };
-    families.histogram(
-        &metric::DB_CLIENT_DURATION,
-        [
-            service,
-            "postgresql",
-            &*key.database,
-            key.operation,
-            &*error,
-        ],
-        Distribution::from_timing(&series.duration),
-    );
 }
 
 fn counts(families: &mut Families, counts: &Counts) {

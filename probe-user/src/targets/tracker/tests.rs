@@ -368,6 +368,50 @@ fn a_reload_keeps_ids_by_name_and_lets_go_of_what_was_removed() {
     assert_eq!((table.get(second.pid()), table.get(second_child)), (3, 3));
 }
 
+/// Refuses to let go of anybody.
+struct Holding<'a>(&'a Memory);
+
+impl TraceTable for Holding<'_> {
+    fn set(&self, tgid: u32, service: u16) {
+        assert_ne!(service, UNTRACED, "{tgid} is not traced for a while");
+        self.0.set(tgid, service);
+    }
+
+    fn get(&self, tgid: u32) -> u16 {
+        self.0.get(tgid)
+    }
+}
+
+#[test]
+fn routes_are_told_by_service_id_and_changing_them_leaves_the_processes_alone() {
+    let (process, child) = family();
+    let service = |routes: &str| {
+        let pid = process.pid();
+        config(&format!(
+            "[[service]]\nname='plain'\npids=[{}]\n[[service]]\nname='a'\npids=[{pid}]\n{routes}",
+            std::process::id()
+        ))
+    };
+    let table = Memory::default();
+    let mut tracker = Tracker::new(&service(""));
+    tracker.scan(&table);
+    assert!(tracker.routes().is_empty());
+    assert_eq!(table.get(child), 2);
+
+    tracker.reload(&service("routes=['/items/{id}']"), &Holding(&table));
+    let routes = tracker.routes();
+    assert_eq!(routes.keys().collect::<Vec<_>>(), [&2]);
+    let mut router = crate::routes::Router::with_templates(
+        Arc::clone(&routes[&2]),
+        crate::routes::Limits::default(),
+    );
+    assert_eq!(
+        &*router.route("GET", Some("/items/x"), Some(500)),
+        "/items/{id}"
+    );
+    assert_eq!(table.get(child), 2);
+}
+
 #[test]
 fn a_server_below_another_one_is_its_own_service_unless_it_shares_the_socket() {
     let lab = Lab::new();

@@ -422,6 +422,14 @@ impl Correlation {
         }
     }
 
+    /// Forgets the numbers of services whose ids are about to be given to others.
+    pub(super) fn forget(&mut self, services: &[u16]) {
+        for id in services {
+            self.services.remove(id);
+        }
+        self.detector.forget(services);
+    }
+
     /// The latest time that is known.
     pub(super) fn now_ns(&self) -> u64 {
         self.now_ns

@@ -113,12 +113,12 @@ impl Scene {
         self
     }
 
-    fn report(&self) -> Report {
-        self.traffic.report()
+    fn report(&mut self) -> Report {
+        self.traffic.report(0)
     }
 
     /// Statements by route.
-    fn routes(&self) -> Vec<(String, u64)> {
+    fn routes(&mut self) -> Vec<(String, u64)> {
         let report = self.report();
         report.services[&WEB]
             .db
@@ -129,7 +129,7 @@ impl Scene {
     }
 
     /// Statements by reason.
-    fn reasons(&self) -> Vec<(&'static str, u64)> {
+    fn reasons(&mut self) -> Vec<(&'static str, u64)> {
         let report = self.report();
         report.services[&WEB]
             .db

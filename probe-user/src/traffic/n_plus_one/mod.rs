@@ -173,6 +173,24 @@ impl Detector {
         self.not_compared
     }
 
+    /// Forgets what was found in services whose ids are about to be given to others.
+    pub(super) fn forget(&mut self, services: &[u16]) {
+        self.counts
+            .retain(|(service, _), _| !services.contains(service));
+        let gone: Vec<FindingKey> = self
+            .findings
+            .iter()
+            .filter(|(_, finding)| services.contains(&finding.service))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in gone {
+            self.findings.pop(&key);
+            self.warned.pop(&key);
+        }
+        self.warnings
+            .retain(|finding| !services.contains(&finding.service));
+    }
+
     /// How often a pattern was found in a service.
     pub(super) fn counts(&self, service: u16, pattern: Pattern) -> FindingCounts {
         let counts = self.counts.get(&(service, pattern));

@@ -60,6 +60,21 @@ pub enum Event {
     NotPostgres,
 }
 
+/// How busy a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Activity {
+    /// Not known.
+    Unknown,
+    /// The start-up is under way.
+    Connecting,
+    /// The client waits for an answer.
+    Working,
+    /// Everything that was seen is answered; the latest [`Event::Ready`] says in which state.
+    Waiting,
+    /// Nothing more is decoded.
+    Left,
+}
+
 /// By how much `pg_stat_statements` (as of PostgreSQL 15) differs from the events. It counts a
 /// `SELECT` when its portal is closed: not at all when the transaction fails before that, with the
 /// rows of the last fetch only, and also when it was bound but never executed. A command such as

@@ -28,7 +28,7 @@ mod tests;
 mod uncertain;
 
 pub use event::{
-    CopyDirection, Event, Kind, Outcome, Phase, SessionInfo, SqlState, Statement,
+    Activity, CopyDirection, Event, Kind, Outcome, Phase, SessionInfo, SqlState, Statement,
     StatisticsDifference, TransactionStatus,
 };
 pub use limits::{Limits, Stats};
@@ -98,6 +98,27 @@ impl Connection {
     /// What is known of the session.
     pub fn session(&self) -> &SessionInfo {
         &self.session.info
+    }
+
+    /// How busy the connection is, as far as was seen.
+    pub fn activity(&self) -> Activity {
+        let waits = &self.session.requests;
+        let is_seen = |request: &Request| !matches!(request, Request::Hidden { .. });
+        match self.stage {
+            Stage::Unknown => Activity::Unknown,
+            // Of what is encrypted only the clear text tells how far it has come.
+            Stage::Startup(startup) if startup.encrypted && startup.step == Step::Packet => {
+                Activity::Unknown
+            }
+            Stage::Startup(_) => Activity::Connecting,
+            Stage::Left => Activity::Left,
+            Stage::Open
+                if waits.front().is_some_and(is_seen) || waits.back().is_some_and(is_seen) =>
+            {
+                Activity::Working
+            }
+            Stage::Open => Activity::Waiting,
+        }
     }
 
     /// Whether nothing more is decoded, so that the caller may stop to feed it.
