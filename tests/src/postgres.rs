@@ -136,6 +136,16 @@ impl Postgres {
         self.arguments(&self.cluster.directory.path().display().to_string())
     }
 
+    /// Directory of the unix socket.
+    pub fn socket_directory(&self) -> &Path {
+        self.cluster.directory.path()
+    }
+
+    /// Where it listens; the port names the unix socket, too.
+    pub fn address(&self) -> SocketAddr {
+        self.cluster.address
+    }
+
     fn arguments(&self, host: &str) -> Vec<String> {
         let port = self.cluster.address.port().to_string();
         ["-h", host, "-p", &port, "-U", "postgres"]
