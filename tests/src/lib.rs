@@ -18,6 +18,7 @@
 
 pub mod bench;
 pub mod checks;
+pub mod drivers;
 pub mod exposition;
 pub mod http;
 pub mod postgres;
@@ -25,6 +26,7 @@ pub mod probe;
 pub mod process;
 pub mod site;
 pub mod strace;
+pub mod tls;
 pub mod waiting;
 pub mod web;
 pub mod workload;
