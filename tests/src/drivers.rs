@@ -40,12 +40,12 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Starts the program `with_<driver>.py`, which connects to nothing yet.
+    /// Starts one of the programs, which connects to nothing yet.
     ///
     /// # Errors
     /// The Python packages are not there.
     pub fn start(
-        driver: &str,
+        program: &str,
         name: &str,
         postgres: &Postgres,
         database: &str,
@@ -61,7 +61,7 @@ impl Driver {
         };
         let mut command = Command::new(python()?);
         command
-            .arg(repository().join(format!("tests/apps/wire/with_{driver}.py")))
+            .arg(repository().join(format!("tests/apps/wire/{program}.py")))
             .args(["--host", &host, "--sslmode", sslmode])
             .args(["--port", &postgres.address().port().to_string()])
             .args(["--database", database])
@@ -100,8 +100,20 @@ impl Driver {
     /// # Errors
     /// It failed; the message has its output.
     pub fn run(&mut self) -> Result<Log> {
+        Log::parse(&self.finish()?)
+    }
+
+    /// As [`Self::run`]; everything that it said, as it said it.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    pub fn finish(&mut self) -> Result<Vec<Value>> {
         self.process.tell("run\n")?;
-        Log::parse(&self.process.wait_success()?)
+        let output = self.process.wait_success()?;
+        let lines = output.lines().filter(|line| line.starts_with('{'));
+        lines
+            .map(|line| serde_json::from_str(line).with_context(|| format!("not JSON: {line}")))
+            .collect()
     }
 
     fn wait_event(&mut self, event: &str) -> Result<()> {
@@ -149,13 +161,12 @@ struct Statement {
 }
 
 impl Log {
-    fn parse(output: &str) -> Result<Self> {
+    fn parse(lines: &[Value]) -> Result<Self> {
         let mut log = Self {
             statements: Vec::new(),
             differences: BTreeMap::new(),
         };
-        for line in output.lines().filter(|line| line.starts_with('{')) {
-            let line: Value = serde_json::from_str(line).context("a line of the program's log")?;
+        for line in lines {
             let text = |key: &str| line[key].as_str().map(str::to_owned);
             let number = |key: &str| line[key].as_i64().context("a number is missing");
             if let Some(operation) = text("differs") {

@@ -61,7 +61,13 @@ fn all_drivers_are_counted(transport: Transport) -> Result<()> {
             let database = name.replace('-', "_");
             postgres.psql(&unix, &[&format!("CREATE DATABASE {database}")])?;
             postgres.psql_in(&database, &unix, &TABLES)?;
-            let program = Driver::start(driver, &name, &postgres, &database, transport)?;
+            let program = Driver::start(
+                &format!("with_{driver}"),
+                &name,
+                &postgres,
+                &database,
+                transport,
+            )?;
             runs.push((first, program));
         }
     }
