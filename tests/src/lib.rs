@@ -24,6 +24,7 @@ pub mod http;
 pub mod postgres;
 pub mod probe;
 pub mod process;
+pub mod servers;
 pub mod site;
 pub mod strace;
 pub mod tls;
