@@ -140,8 +140,30 @@ const NEEDS: &[Need] = &[
     },
     Need {
         group: Group::Test,
+        name: "openssl",
+        why: "makes the certificates of the servers that the tests speak TLS with",
+        met: Met::Command("openssl"),
+        source: Source::Apt(&["openssl"]),
+    },
+    Need {
+        group: Group::Test,
+        name: "nginx",
+        why: "the tests watch one of their own, as a server of files and as a proxy; Debian starts \
+              another one on port 80, which they do not need",
+        met: Met::File("/usr/sbin/nginx"),
+        source: Source::Apt(&["nginx-light"]),
+    },
+    Need {
+        group: Group::Test,
+        name: "Node.js",
+        why: "the tests watch a server on its http module",
+        met: Met::Command("node"),
+        source: Source::Apt(&["nodejs"]),
+    },
+    Need {
+        group: Group::Test,
         name: "Python with venv",
-        why: "the web app that the tests watch runs in an environment of its own",
+        why: "the apps that the tests watch, and the database drivers, run in an environment of their own",
         met: Met::By(has_python_venv),
         source: Source::Apt(&["python3", "python3-venv"]),
     },
