@@ -1,4 +1,7 @@
-//! Measuring what the probe costs.
+//! What the probe costs, measured in paired and interleaved rounds.
 
+pub mod documents;
 pub mod measurer;
+pub mod overhead;
+pub mod rounds;
 pub mod syscalls;
