@@ -30,6 +30,12 @@ enum Measurement {
         arguments: Vec<OsString>,
     },
     Overhead(Overhead),
+    /// The decoders: statements and requests a second on one core
+    Decode {
+        /// Also write the numbers into docs/performance.md
+        #[arg(long)]
+        write: bool,
+    },
 }
 
 /// A web app and pgbench under load: nothing, the probe, and what people use instead
@@ -61,6 +67,7 @@ pub(crate) fn main(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         None => syscalls(workspace, &[]),
         Some(Measurement::Syscalls { arguments }) => syscalls(workspace, arguments),
         Some(Measurement::Overhead(arguments)) => overhead(workspace, arguments),
+        Some(Measurement::Decode { write }) => decode(workspace, *write),
     }
 }
 
@@ -103,6 +110,18 @@ fn overhead(workspace: &Workspace, arguments: &Overhead) -> Result<()> {
         command = command.env("HOSTPROBE_BIN", build::build(workspace)?.binary);
     }
     command.run().context("measuring a web app and Postgres")
+}
+
+fn decode(workspace: &Workspace, write: bool) -> Result<()> {
+    workspace
+        .cargo()
+        .args(["bench", "--package=probe-user", "--bench=*"])
+        .run()
+        .context("measuring the decoders")?;
+    bench(workspace, "decode")
+        .args(write.then_some("--write"))
+        .run()
+        .context("reading what criterion measured")
 }
 
 /// The program that measures, optimised as the daemon is.

@@ -68,6 +68,7 @@ mod tests {
     fn the_documents_have_their_markers() {
         for (file, section) in [
             ("docs/performance.md", "overhead"),
+            ("docs/performance.md", "decode"),
             ("README.md", "overhead"),
         ] {
             let text = std::fs::read_to_string(repository().join(file)).unwrap();

@@ -1,5 +1,6 @@
 //! What the probe costs, measured in paired and interleaved rounds.
 
+pub mod decode;
 pub mod documents;
 pub mod measurer;
 pub mod overhead;

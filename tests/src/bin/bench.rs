@@ -1,9 +1,9 @@
-//! What the probe costs: per call, and under load.
+//! What the probe costs: per call, under load, and in the decoder.
 #![allow(clippy::print_stdout, reason = "the table is the result")]
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use end_to_end::bench::{measurer, overhead, syscalls};
+use end_to_end::bench::{decode, measurer, overhead, syscalls};
 
 /// Measures what the probe costs.
 #[derive(Parser)]
@@ -44,6 +44,12 @@ enum What {
         #[arg(long, conflicts_with_all = ["rounds", "seconds", "quick", "only"])]
         write: bool,
     },
+    /// The rates that criterion measured last.
+    Decode {
+        /// Also write them into the documents.
+        #[arg(long)]
+        write: bool,
+    },
     /// The measured program: reads a loop's name and its number of calls from standard input.
     #[command(hide = true)]
     Measurer {
@@ -78,6 +84,13 @@ fn main() -> Result<()> {
                 only,
             };
             println!("{}", overhead::run(&options)?);
+            Ok(())
+        }
+        What::Decode { write } => {
+            print!("{}", decode::table()?);
+            if write {
+                decode::write()?;
+            }
             Ok(())
         }
         What::Measurer { cpu } => measurer::run(cpu),
