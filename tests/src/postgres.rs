@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -22,10 +23,11 @@ use crate::{
 /// Where Debian's package postgresql-15 puts its programs.
 const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 
-/// The files of a cluster that isn't running.
-#[derive(Debug)]
+/// The files of a cluster that isn't running. A copy has the same files: to start them again, keep
+/// one.
+#[derive(Clone, Debug)]
 pub struct Cluster {
-    directory: TempDir,
+    directory: Arc<TempDir>,
     address: SocketAddr,
 }
 
@@ -41,7 +43,7 @@ impl Cluster {
             .context("there is no user postgres: install Debian's package postgresql-15")?;
         nix::unistd::chown(directory.path(), Some(user.uid), Some(user.gid))?;
         let cluster = Self {
-            directory,
+            directory: Arc::new(directory),
             address: free_address()?,
         };
         let mut command = as_postgres(&initdb);
@@ -182,19 +184,14 @@ impl Postgres {
         self.arguments(&self.cluster.address.ip().to_string())
     }
 
+    /// Connection string for a TCP connection, as libpq and asyncpg take it.
+    pub fn url_over_tcp(&self) -> String {
+        format!("postgresql://postgres@{}/postgres", self.cluster.address)
+    }
+
     /// Arguments of every client program, for a connection through the unix socket.
     pub fn over_unix(&self) -> Vec<String> {
         self.arguments(&self.cluster.directory.path().display().to_string())
-    }
-
-    /// Directory of the unix socket.
-    pub fn socket_directory(&self) -> &Path {
-        self.cluster.directory.path()
-    }
-
-    /// Where it listens; the port names the unix socket, too.
-    pub fn address(&self) -> SocketAddr {
-        self.cluster.address
     }
 
     fn arguments(&self, host: &str) -> Vec<String> {

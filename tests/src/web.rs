@@ -22,14 +22,23 @@ use crate::{
 /// is made once, under the target directory.
 ///
 /// # Errors
-/// Python is not installed, or the packages can't be fetched from PyPI.
+/// As [`environment`].
 pub fn python() -> Result<PathBuf> {
-    let requirements = repository().join("tests/apps/requirements.txt");
+    environment("venv", "requirements.txt")
+}
+
+/// The Python interpreter that has the packages of a file in `tests/apps`. The environment is made
+/// once, under this name in the target directory.
+///
+/// # Errors
+/// Python is not installed, or the packages can't be fetched from PyPI.
+pub fn environment(name: &str, requirements: &str) -> Result<PathBuf> {
+    let requirements = repository().join("tests/apps").join(requirements);
     let wanted = std::fs::read_to_string(&requirements)?;
-    let environment = target_directory().join("venv");
+    let environment = target_directory().join(name);
     std::fs::create_dir_all(target_directory())?;
     // Several test programs may want it at once; the lock goes with the file.
-    let lock = File::create(target_directory().join("venv.lock"))?;
+    let lock = File::create(target_directory().join(format!("{name}.lock")))?;
     lock.lock()?;
     let python = environment.join("bin/python");
     let installed = environment.join("installed-requirements.txt");

@@ -30,6 +30,8 @@ pub(crate) enum Group {
     Build,
     /// The end-to-end tests
     Test,
+    /// Measuring under load, which needs what the end-to-end tests need, too
+    Bench,
     /// The kernel matrix
     Vm,
     /// The checks of `cargo xtask ci`
@@ -39,7 +41,14 @@ pub(crate) enum Group {
 }
 
 impl Group {
-    pub(crate) const ALL: &[Self] = &[Self::Build, Self::Test, Self::Vm, Self::Lint, Self::Dist];
+    pub(crate) const ALL: &[Self] = &[
+        Self::Build,
+        Self::Test,
+        Self::Bench,
+        Self::Vm,
+        Self::Lint,
+        Self::Dist,
+    ];
 
     fn name(self) -> String {
         self.to_possible_value()
@@ -184,6 +193,13 @@ const NEEDS: &[Need] = &[
                 .all(|name| find_command(name).is_some())
         }),
         source: Source::Apt(&["prometheus"]),
+    },
+    Need {
+        group: Group::Bench,
+        name: "wrk",
+        why: "puts the measured web app under load",
+        met: Met::Command("wrk"),
+        source: Source::Apt(&["wrk"]),
     },
     Need {
         group: Group::Vm,
