@@ -89,8 +89,8 @@ impl Service {
     }
 
     /// What has been counted.
-    fn counted(&self) -> u64 {
-        let report = self.traffic.report();
+    fn counted(&mut self) -> u64 {
+        let report = self.traffic.report(0);
         let services = report.services.values();
         services
             .map(|service| {
