@@ -14,7 +14,7 @@ const DB: [(&str, &str, f64, f64); 5] = [
     ("GET", "/api/products/{id}", 632.0, 410_000.0),
     ("GET", "/api/products", 84.0, 4_900_000.0),
     ("POST", "/api/orders", 160.0, 2_600_000.0),
-    ("GET", "/api/orders/{id}/items", 1_128.0, 140_000.0),
+    ("GET", "/api/orders/{id}/items", 1_128.0, 2_300_000.0),
     ("GET", "/api/export", 0.3, 380_000_000.0),
 ];
 
@@ -57,7 +57,7 @@ const LOOPS: [Loop; 4] = [
         Operation::Select,
         Pattern::NPlusOne,
         24,
-        3_400_000,
+        58_000_000,
         Confidence::High,
     ),
     (
@@ -66,7 +66,7 @@ const LOOPS: [Loop; 4] = [
         Operation::Insert,
         Pattern::NPlusOne,
         11,
-        29_000_000,
+        54_000_000,
         Confidence::Medium,
     ),
     (
