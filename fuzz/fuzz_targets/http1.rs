@@ -70,12 +70,20 @@ fuzz_target!(|data: &[u8]| {
         );
     }
     connection.close(now_ns, &mut out);
-    let mut exchanges = 0;
+    let (mut begun, mut exchanges) = (0, 0);
     for event in &out.events {
-        let Event::Exchange(exchange) = event else {
-            continue;
+        let exchange = match event {
+            Event::Begun(request) => {
+                begun += 1;
+                assert_eq!(request.serial, begun);
+                continue;
+            }
+            Event::Exchange(exchange) => exchange,
+            _ => continue,
         };
         exchanges += 1;
+        // Each ends once, in order, after it began.
+        assert!(exchange.serial == exchanges && exchanges <= begun);
         assert!(exchange.started_ns <= exchange.finished_ns && exchange.finished_ns <= now_ns);
         assert!(
             exchange

@@ -12,6 +12,9 @@ pub enum ProcessEventKind {
     Exec = 2,
     /// The last thread of a traced process ended.
     Exit = 3,
+    /// A traced process mapped a file to execute it: a library, as the dynamic linker does at the
+    /// start and `dlopen` later.
+    Map = 4,
 }
 
 /// One process event.

@@ -13,6 +13,7 @@ pub mod payload;
 pub mod socket;
 pub mod syscall;
 pub mod target;
+pub mod tls;
 
 /// Pins the size of a type that crosses the boundary, so that a change of layout is a compile
 /// error, and lets the daemon copy it as plain bytes.

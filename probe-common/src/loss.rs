@@ -28,11 +28,15 @@ pub enum Loss {
     PayloadRingFull = 10,
     /// The bytes of a call could not be read back: paged out, or unmapped by another thread.
     PayloadUnreadable = 11,
+    /// More threads than can be told apart were inside of a TLS library: a call is not decoded.
+    TlsTableFull = 12,
+    /// A call into a TLS library was made within another one, whose bytes are not decoded.
+    TlsCallNested = 13,
 }
 
 impl Loss {
     /// All causes, in the order of their index.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::ThreadTableFull,
         Self::SyscallTableFull,
         Self::ErrorTableFull,
@@ -45,6 +49,8 @@ impl Loss {
         Self::UnknownSyscall,
         Self::PayloadRingFull,
         Self::PayloadUnreadable,
+        Self::TlsTableFull,
+        Self::TlsCallNested,
     ];
 
     /// Number of causes.
@@ -65,6 +71,8 @@ impl Loss {
             Self::UnknownSyscall => "unknown_syscall",
             Self::PayloadRingFull => "payload_ring_full",
             Self::PayloadUnreadable => "payload_unreadable",
+            Self::TlsTableFull => "tls_table_full",
+            Self::TlsCallNested => "tls_call_nested",
         }
     }
 }

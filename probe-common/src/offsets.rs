@@ -79,6 +79,10 @@ offsets! {
     sock_state = "sock"."__sk_common.skc_state",
     /// Protocol number.
     sock_protocol = "sock"."sk_protocol",
+    /// The other end's IPv4 address.
+    sock_daddr = "sock"."__sk_common.skc_daddr",
+    /// The other end's IPv6 address.
+    sock_v6_daddr = "sock"."__sk_common.skc_v6_daddr",
     /// Pending error.
     sock_err = "sock"."sk_err",
     /// The `struct socket` that it belongs to.

@@ -22,7 +22,8 @@ pub struct PayloadLimits {
     pub head_bytes: u32,
     /// Bytes of the end, at most [`MAX_TAIL`].
     pub tail_bytes: u32,
-    /// The reader is woken when this many bytes wait in the ring; before that it comes by itself.
+    /// A CPU wakes the reader when it has sent this many bytes; before that the reader comes by
+    /// itself.
     pub wake_bytes: u32,
 }
 kernel_abi!(PayloadLimits, 12);
@@ -93,6 +94,9 @@ pub enum PayloadKind {
     Received = 2,
     /// The connection ended.
     Closed = 3,
+    /// What goes through the socket is encrypted from here on. Its clear text may follow, in records
+    /// of this connection or, when the program encrypts in memory, in those of another one.
+    Encrypted = 4,
 }
 
 /// What a connection's bytes look like.
@@ -107,7 +111,8 @@ pub enum StreamClass {
     Postgres = 2,
     /// Something that is not decoded; its bytes are not copied any more.
     Ignored = 3,
-    /// Encrypted: what goes through the syscalls says nothing.
+    /// A TLS record: what goes through the socket says nothing. Only ever an answer of
+    /// [`classify`]; a connection keeps the class of its clear text, see [`Stream::tls`].
     Tls = 4,
 }
 
@@ -159,7 +164,11 @@ pub struct Stream {
     pub sent: u32,
     /// Records of received bytes so far.
     pub received: u32,
-    /// A [`StreamClass`].
+    /// The other end, see [`PayloadHeader::peer`].
+    pub peer: u32,
+    /// Service id of the process that used it first.
+    pub service: u16,
+    /// A [`StreamClass`], of the clear text if it is encrypted.
     pub class: u8,
     /// Calls that looked like nothing.
     pub looks: u8,
@@ -167,12 +176,14 @@ pub struct Stream {
     pub role: u8,
     /// A [`crate::socket::Transport`].
     pub transport: u8,
-    /// Service id of the process that used it first.
-    pub service: u16,
+    /// 1 once what goes through the socket is encrypted.
+    pub tls: u8,
     /// Zero.
-    pub reserved: u16,
+    pub reserved: u8,
+    /// Zero.
+    pub reserved2: u32,
 }
-kernel_abi!(Stream, 24);
+kernel_abi!(Stream, 32);
 
 /// Recognises a protocol by the first bytes of a call in one direction, `bytes` of which exist in
 /// all. Runs in the kernel, so it is short; the decoders look closer and may still refuse.
@@ -214,6 +225,20 @@ pub fn classify(first: &[u8; 8], bytes: u64) -> StreamClass {
     }
     StreamClass::Unknown
 }
+
+/// Whether these bytes begin a TLS handshake on a connection that spoke `class` so far: Postgres'
+/// SSLRequest and HTTP's CONNECT lead there. Stricter than [`classify`], for a body may begin with
+/// anything: type 22, version 3.x, and ClientHello or ServerHello (RFC 8446, sections 4 and 5.1). Some
+/// implementations read the five bytes of the record's header by themselves.
+#[inline(always)]
+pub fn begins_tls(class: u8, first: &[u8; 8], bytes: u64) -> bool {
+    // No message of Postgres has this type.
+    let certain = class == StreamClass::Postgres as u8 || bytes == 5 || matches!(first[5], 1 | 2);
+    bytes >= 5 && first[0] == 22 && first[1] == 3 && first[2] <= 4 && certain
+}
+
+/// Records after which a connection does not begin to be encrypted any more.
+pub const EARLY_RECORDS: u32 = 8;
 
 const fn ascii(text: &[u8; 4]) -> u32 {
     u32::from_be_bytes(*text)
@@ -330,6 +355,18 @@ mod tests {
         assert_eq!(class(b"Q\0\0\0\x0dSELECT 1\0"), StreamClass::Postgres);
         assert_eq!(class(b"Z\0\0\0\x05I"), StreamClass::Postgres);
         assert_eq!(class(b"S\0\0\0\x04"), StreamClass::Postgres);
+    }
+
+    #[test]
+    fn encryption_is_noticed_on_a_connection_that_began_in_the_clear() {
+        let hello = [22, 3, 1, 2, 0, 1, 0, 1];
+        let [http, postgres] = [StreamClass::Http1 as u8, StreamClass::Postgres as u8];
+        assert!(begins_tls(postgres, &hello, 517));
+        assert!(begins_tls(http, &hello, 517));
+        // The header alone, and a body that only begins like one.
+        assert!(begins_tls(http, &[22, 3, 1, 2, 0, 0, 0, 0], 5));
+        assert!(!begins_tls(http, &[22, 3, 1, 2, 0, 9, 0, 1], 517));
+        assert!(!begins_tls(postgres, b"Q\0\0\0\x0dSEL", 14));
     }
 
     #[test]

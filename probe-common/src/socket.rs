@@ -96,8 +96,10 @@ pub struct SocketStats {
     pub tcp_resets_received: u64,
     /// Resets sent on established connections.
     pub tcp_resets_sent: u64,
+    /// Requests that were handed to an io_uring, of any kind. The bytes that they move are not seen.
+    pub io_uring_requests: u64,
 }
-kernel_abi!(SocketStats, 4 * (8 + 8 * 32) + 2 * 16 + 10 * 8);
+kernel_abi!(SocketStats, 4 * (8 + 8 * 32) + 2 * 16 + 11 * 8);
 
 impl SocketStats {
     /// TCP connections that were open before the probe saw them.
@@ -140,6 +142,7 @@ impl SocketStats {
             (&mut self.tcp_retransmits, other.tcp_retransmits),
             (&mut self.tcp_resets_received, other.tcp_resets_received),
             (&mut self.tcp_resets_sent, other.tcp_resets_sent),
+            (&mut self.io_uring_requests, other.io_uring_requests),
         ] {
             *mine = mine.wrapping_add(theirs);
         }

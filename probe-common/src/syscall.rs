@@ -81,7 +81,21 @@ pub enum SyscallKind {
     ReceiveVector = 14,
     /// `sendmsg`: as `Send`, from the buffers of a message.
     SendMessage = 15,
+    /// `mmap`: a file that is mapped to be executed may be a library.
+    Map = 16,
 }
+
+/// Where the architecture keeps a function's first arguments and its result in `struct pt_regs`, by
+/// its calling convention.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct FunctionRegisters {
+    /// First to fourth argument, in bytes from the start of the structure.
+    pub args: [u32; 4],
+    /// The result.
+    pub result: u32,
+}
+kernel_abi!(FunctionRegisters, 20);
 
 /// Where the architecture keeps a syscall's arguments and number in `struct pt_regs` once the
 /// call returns. Part of the user ABI, so the daemon knows them without type information.

@@ -16,6 +16,7 @@ mod process;
 mod seed;
 mod sockets;
 mod syscalls;
+mod tls;
 mod traced;
 
 /// A reachable panic must be refused by the verifier: an endless loop is.

@@ -7,7 +7,7 @@
 
 use aya_ebpf::{
     Global,
-    helpers::bpf_ktime_get_ns,
+    helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
     macros::{btf_tracepoint, map},
     maps::RingBuf,
     programs::BtfTracePointContext,
@@ -21,7 +21,9 @@ use probe_common::{
 
 use crate::{
     kernel_memory::{load, offset},
-    losses, syscalls, traced,
+    losses,
+    syscalls::{self, Call, MAX_ERRNO},
+    tls, traced,
 };
 
 /// Process events on their way to the daemon.
@@ -85,11 +87,29 @@ fn sched_process_exit(ctx: BtfTracePointContext) {
         return;
     }
     syscalls::forget_thread(tid);
+    tls::forget_thread(tid);
     if live == 0 {
         traced::set_service(tgid, UNTRACED);
         send(ProcessEventKind::Exit, tgid, 0, status, service);
     }
     debug!(&ctx, "thread {} of {} ended, {} left", tid, tgid, live);
+}
+
+/// A file was mapped. When that is to execute it, it may be a library whose calls are to be followed.
+#[inline(always)]
+pub(crate) fn on_map(call: &Call) {
+    /// `PROT_EXEC` and `MAP_ANONYMOUS` in `include/uapi/asm-generic/mman-common.h`.
+    const PROT_EXEC: u64 = 4;
+    const MAP_ANONYMOUS: u64 = 0x20;
+    if tls::FOLLOW_TLS.load() == 0
+        || (-MAX_ERRNO..0).contains(&call.result)
+        || call.arg2() & PROT_EXEC == 0
+        || call.arg3() & MAP_ANONYMOUS != 0
+    {
+        return;
+    }
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    send(ProcessEventKind::Map, tgid, 0, 0, call.service);
 }
 
 #[inline(always)]

@@ -71,7 +71,7 @@ static SYSCALL_KINDS: Global<[u8; MAX_SYSCALLS]> = Global::new([0; MAX_SYSCALLS]
 static COUNT_SYSCALLS: Global<u8> = Global::new(1);
 
 /// The largest error number that a syscall can return (`MAX_ERRNO` in `include/linux/err.h`).
-const MAX_ERRNO: i64 = 4095;
+pub(crate) const MAX_ERRNO: i64 = 4095;
 
 #[inline(always)]
 fn kind_of(nr: u32) -> u8 {
@@ -198,7 +198,7 @@ fn sys_exit(ctx: BtfTracePointContext) {
         }
     }
     let kind = kind_of(call.nr);
-    if kind != SyscallKind::Other as u8 {
+    if kind != SyscallKind::Other as u8 && sockets::concern(kind, result) {
         sockets::on_call(&Call {
             registers,
             service,
@@ -287,9 +287,18 @@ fn count_first(key: SyscallKey, duration_ns: u64) {
 
 #[inline(always)]
 fn count_error(key: SyscallErrorKey) {
-    if SYSCALL_ERRORS.get_ptr_mut(key).is_none() {
-        let _ = SYSCALL_ERRORS.insert(key, 0u64, u64::from(BPF_NOEXIST));
+    if let Some(errors) = SYSCALL_ERRORS.get_ptr_mut(key) {
+        // SAFETY: as in `count`.
+        unsafe { *errors = (*errors).wrapping_add(1) };
+        return;
     }
+    count_first_error(key);
+}
+
+/// Kept out of line so that the common path stays small.
+#[inline(never)]
+fn count_first_error(key: SyscallErrorKey) {
+    let _ = SYSCALL_ERRORS.insert(key, 0u64, u64::from(BPF_NOEXIST));
     match SYSCALL_ERRORS.get_ptr_mut(key) {
         // SAFETY: as in `count`.
         Some(errors) => unsafe { *errors = (*errors).wrapping_add(1) },

@@ -14,7 +14,11 @@ use crate::{bpf_toolchain, workspace::Workspace};
 /// The kernel object is compiled with rustup's nightly if it has rust-src, else with Debian's
 /// rustc-web. `cargo xtask setup build` installs what is missing.
 #[derive(clap::Args)]
-pub(crate) struct Arguments {}
+pub(crate) struct Arguments {
+    /// For working on it: unoptimised and quick to build, target/debug/hostprobe
+    #[arg(long)]
+    dev: bool,
+}
 
 /// The environment variable by which probe-user's build script finds the kernel object.
 const OBJECT_VARIABLE: &str = "HOSTPROBE_BPF_OBJECT";
@@ -25,23 +29,33 @@ pub(crate) struct Built {
     pub(crate) binary: PathBuf,
 }
 
-pub(crate) fn main(workspace: &Workspace, _: &Arguments) -> Result<()> {
+pub(crate) fn main(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
+    if arguments.dev {
+        let object = kernel_object(workspace)?;
+        return daemon(workspace, &object, &[], "debug/hostprobe").map(|_| ());
+    }
     build(workspace).map(|_| ())
 }
 
 /// Kernel object and daemon.
 pub(crate) fn build(workspace: &Workspace) -> Result<Built> {
     let object = kernel_object(workspace)?;
+    let binary = daemon(workspace, &object, &["--release"], "release/hostprobe")?;
+    Ok(Built { object, binary })
+}
+
+fn daemon(workspace: &Workspace, object: &Path, profile: &[&str], binary: &str) -> Result<PathBuf> {
     println!("build: the daemon");
     workspace
         .cargo()
-        .args(["build", "--release", "--package=probe-user"])
-        .env(OBJECT_VARIABLE, &object)
+        .args(["build", "--package=probe-user"])
+        .args(profile)
+        .env(OBJECT_VARIABLE, object)
         .run()
         .context("building the daemon")?;
-    let binary = workspace.target("release/hostprobe");
+    let binary = workspace.target(binary);
     println!("build: {} is ready", workspace.shown(&binary));
-    Ok(Built { object, binary })
+    Ok(binary)
 }
 
 fn kernel_object(workspace: &Workspace) -> Result<PathBuf> {

@@ -3,7 +3,7 @@
 use aya_ebpf::{Global, helpers::bpf_probe_read_user};
 use probe_common::{
     loss::Loss,
-    payload::{PayloadKind, Role},
+    payload::{PayloadKind, Role, Stream},
     socket::{SocketState, Traffic, Transport, Witness},
     syscall::SyscallKind,
 };
@@ -14,7 +14,8 @@ use super::table::{
 use crate::{
     kernel_memory::{current_task, load, offset, read},
     losses,
-    payload::{self, Buffers},
+    payload::{self, Buffers, Moved},
+    process,
     syscalls::Call,
 };
 
@@ -51,7 +52,21 @@ impl Direction {
     }
 }
 
-/// Looks at a call of a kind that may touch a socket.
+/// Whether a call of this kind tells anything with this result. What failed or moved nothing does not,
+/// but for attempts to connect; sockets that do nothing else are not adopted.
+#[inline(always)]
+pub(crate) fn concern(kind: u8, result: i64) -> bool {
+    const CONNECT: u8 = SyscallKind::Connect as u8;
+    const ACCEPT: u8 = SyscallKind::Accept as u8;
+    match kind {
+        CONNECT => true,
+        // Descriptors begin at 0.
+        ACCEPT => result >= 0,
+        _ => result > 0,
+    }
+}
+
+/// Looks at a call that [`concern`]s sockets.
 #[inline(always)]
 pub(crate) fn on_call(call: &Call) {
     const SEND: u8 = SyscallKind::Send as u8;
@@ -67,16 +82,16 @@ pub(crate) fn on_call(call: &Call) {
     const SPLICE: u8 = SyscallKind::Splice as u8;
     const CONNECT: u8 = SyscallKind::Connect as u8;
     const ACCEPT: u8 = SyscallKind::Accept as u8;
+    const MAP: u8 = SyscallKind::Map as u8;
 
+    if call.kind == MAP {
+        return process::on_map(call);
+    }
     if FOLLOW_SOCKETS.load() == 0 {
         return;
     }
     if call.kind == CONNECT {
         return on_connect(call);
-    }
-    // Everything else that failed moved nothing; sockets that do nothing but fail are not adopted.
-    if call.result < 0 {
-        return;
     }
     if call.kind == ACCEPT {
         return on_accept(call);
@@ -98,20 +113,18 @@ pub(crate) fn on_call(call: &Call) {
         SEND_MESSAGES | RECEIVE_MESSAGES => message_bytes(call),
         _ => call.result as u64,
     };
-    if !peeked && let Some((sk, transport)) = transferred(call, call.arg0(), direction, bytes) {
-        payload::record(
-            call,
-            sk,
-            transport,
-            direction.kind(),
+    if !peeked && let Some(socket) = transferred(call, call.arg0(), direction, bytes) {
+        let moved = Moved {
+            kind: direction.kind(),
             bytes,
-            buffers_of(call),
-        );
+            buffers: buffers_of(call),
+        };
+        payload::record(call, socket.sk, socket.transport, socket.stream, &moved);
     }
     if call.kind == SPLICE
-        && let Some((sk, _)) = transferred(call, call.arg2(), Direction::Sent, bytes)
+        && let Some(socket) = transferred(call, call.arg2(), Direction::Sent, bytes)
     {
-        payload::missed_sent(sk);
+        payload::missed_sent(socket.sk);
     }
 }
 
@@ -149,7 +162,8 @@ fn buffers_of(call: &Call) -> Buffers {
     Buffers::Nowhere
 }
 
-/// Adds up the lengths of the messages that `sendmmsg` or `recvmmsg` moved.
+/// Adds up the lengths of the messages that `sendmmsg` or `recvmmsg` moved. In line, because of its
+/// stack: until Linux 6.12 all functions on the way share 512 bytes.
 #[inline(always)]
 fn message_bytes(call: &Call) -> u64 {
     let messages = call.result as u64;
@@ -172,29 +186,61 @@ fn message_bytes(call: &Call) -> u64 {
     bytes
 }
 
+/// A socket that bytes went through.
+struct Transferred {
+    sk: *const u8,
+    transport: Transport,
+    /// What is known of what is said on it.
+    stream: Option<&'static mut Stream>,
+}
+
 /// Counts bytes if the descriptor is a socket that is counted, and tells which one it is.
 #[inline(always)]
-fn transferred(
+fn transferred(call: &Call, fd: u64, direction: Direction, bytes: u64) -> Option<Transferred> {
+    let sk = socket_of(fd)?;
+    let stream = payload::find(sk);
+    // Spares a look into the socket's memory. A socket that is made at the address of an earlier one
+    // begins a stream of its own, so this is not out of date.
+    if let Some(known) = &stream
+        && known.transport == Transport::Unix as u8
+    {
+        count_unix(call.service, direction, bytes);
+        return Some(Transferred {
+            sk,
+            transport: Transport::Unix,
+            stream,
+        });
+    }
+    let transport = count_by_kind(call, sk, direction, bytes)?;
+    Some(Transferred {
+        sk,
+        transport,
+        stream,
+    })
+}
+
+/// Counts bytes of a socket that is not known to be AF_UNIX; `None` when what they say is of no
+/// interest.
+#[inline(always)]
+fn count_by_kind(
     call: &Call,
-    fd: u64,
+    sk: *const u8,
     direction: Direction,
     bytes: u64,
-) -> Option<(*const u8, Transport)> {
-    let sk = socket_of(fd)?;
-    if payload::is_unix(sk) {
-        count_unix(call.service, direction, bytes);
-        return Some((sk, Transport::Unix));
-    }
+) -> Option<Transport> {
     if let Some(socket) = SOCKETS.get_ptr_mut(sk as u64) {
         // SAFETY: a live map value; the fields are read and written whole.
-        unsafe {
+        let is_over = unsafe {
             if call.now_ns.wrapping_sub((*socket).rtt_sampled_ns) > RTT_SAMPLE_NS {
                 (*socket).rtt_sampled_ns = call.now_ns;
                 sample_rtt(sk, call.service);
             }
-        }
+            (*socket).state == SocketState::Closed as u8
+        };
         count_tcp(call.service, direction, bytes);
-        return Some((sk, Transport::Tcp));
+        // On loopback the answer to what is sent may end the connection before the call returns; what
+        // it said must not begin a stream that nothing ends.
+        return (!is_over).then_some(Transport::Tcp);
     }
     match kind_of(sk) {
         Ok(Kind::Tcp(state)) => {
@@ -204,11 +250,11 @@ fn transferred(
                 stats.tcp_adopted_by_use = stats.tcp_adopted_by_use.wrapping_add(1);
             }
             count_tcp(call.service, direction, bytes);
-            Some((sk, Transport::Tcp))
+            (state != TCP_CLOSE).then_some(Transport::Tcp)
         }
         Ok(Kind::Unix) => {
             count_unix(call.service, direction, bytes);
-            Some((sk, Transport::Unix))
+            Some(Transport::Unix)
         }
         Ok(Kind::Other) => None,
         Err(_) => {

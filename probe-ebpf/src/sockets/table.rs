@@ -35,7 +35,7 @@ pub(super) const AF_UNIX: u16 = 1;
 /// `AF_INET`.
 pub(super) const AF_INET: u16 = 2;
 /// `AF_INET6`.
-pub(super) const AF_INET6: u16 = 10;
+pub(crate) const AF_INET6: u16 = 10;
 /// `IPPROTO_TCP` in `include/uapi/linux/in.h`.
 pub(super) const IPPROTO_TCP: u16 = 6;
 
@@ -73,9 +73,12 @@ pub(super) fn count_connect_error(
         witness: witness as u8,
         errno,
     };
-    if CONNECT_ERRORS.get_ptr_mut(key).is_none() {
-        let _ = CONNECT_ERRORS.insert(key, 0u64, u64::from(BPF_NOEXIST));
+    if let Some(errors) = CONNECT_ERRORS.get_ptr_mut(key) {
+        // SAFETY: this CPU's own value.
+        unsafe { *errors = (*errors).wrapping_add(1) };
+        return;
     }
+    let _ = CONNECT_ERRORS.insert(key, 0u64, u64::from(BPF_NOEXIST));
     match CONNECT_ERRORS.get_ptr_mut(key) {
         // SAFETY: this CPU's own value.
         Some(errors) => unsafe { *errors = (*errors).wrapping_add(1) },

@@ -108,7 +108,7 @@ fn ended(sk: *const u8) {
     socket.state = SocketState::Closed as u8;
     // SAFETY: no preconditions.
     let now_ns = unsafe { bpf_ktime_get_ns() };
-    payload::end(sk, now_ns);
+    payload::end(sk as u64, now_ns);
     if let Some(stats) = stats(service) {
         stats.tcp_closed = stats.tcp_closed.wrapping_add(1);
         if opened_ns != 0 {

@@ -11,11 +11,13 @@ use probe_common::{
 use serde::Serialize;
 
 mod database;
+mod db;
 mod traffic;
 
 use self::traffic::{StreamNumbers, TrafficNumbers};
 use super::{
     App, CollectError,
+    findings::{FoundLoop, found_loops},
     json::{About, LossCount, Probe, Program, Service, loss_list, probe_list, program_list},
     source::Reading,
 };
@@ -41,6 +43,8 @@ pub(super) struct Overview {
     programs: Vec<Program>,
     losses: Vec<LossCount>,
     streams: StreamNumbers,
+    /// Loops around queries, newest first.
+    findings: Vec<FoundLoop>,
     own_process: Option<OwnProcess>,
     read_seconds: f64,
 }
@@ -118,6 +122,10 @@ impl Overview {
             programs: program_list(snapshot),
             losses: loss_list(snapshot),
             streams: StreamNumbers::from(&reading.collected.traffic.counts),
+            findings: found_loops(
+                &reading.collected.traffic,
+                &ServiceNames::new(&reading.collected.services),
+            ),
             own_process: reading.own_process,
             read_seconds: reading.read_time.as_secs_f64(),
         }

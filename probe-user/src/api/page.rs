@@ -39,6 +39,10 @@ pub(super) async fn traffic() -> Response {
     module(include_str!("page/traffic.js"))
 }
 
+pub(super) async fn findings() -> Response {
+    module(include_str!("page/findings.js"))
+}
+
 fn module(body: &'static str) -> Response {
     file("text/javascript; charset=utf-8", body)
 }

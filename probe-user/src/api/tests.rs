@@ -20,18 +20,20 @@ use crate::{kernel::snapshot::ProbeState, metrics::fixture::Fixture};
 
 mod traffic;
 
-const PATHS: [&str; 15] = [
+const PATHS: [&str; 17] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
     "/page/numbers.js",
     "/page/database.js",
     "/page/traffic.js",
+    "/page/findings.js",
     "/page/app.css",
     "/metrics",
     "/healthz",
     "/readyz",
     "/api/overview",
+    "/api/n-plus-one",
     "/api/services",
     "/api/probes",
     "/api/status",
@@ -205,6 +207,7 @@ async fn a_reading_that_fails_is_a_problem_and_not_an_empty_page() {
     for path in [
         "/metrics",
         "/api/overview",
+        "/api/n-plus-one",
         "/api/services",
         "/api/probes",
         "/api/status",

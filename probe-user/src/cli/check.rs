@@ -2,13 +2,12 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 
-use probe_common::payload::PayloadLimits;
 use serde::Serialize;
 
 use super::{VERSION, exit, print};
+use crate::config::Config;
 use crate::kernel::{
     environment::{self, Finding, Verdict},
-    loader::Wanted,
     probe, probes,
     snapshot::ProbeState,
 };
@@ -60,21 +59,8 @@ fn report() -> Report {
         programs: BTreeMap::new(),
         works: false,
     };
-    let wanted = Wanted {
-        disabled: BTreeMap::new(),
-        max_sockets: 1024,
-        max_syscall_series: 1024,
-        event_ring_bytes: 65_536,
-        max_streams: 1024,
-        payload_ring_bytes: 65_536,
-        payload: PayloadLimits {
-            head_bytes: 4096,
-            tail_bytes: 128,
-            wake_bytes: 8192,
-        },
-        all_execs: false,
-        log_level: 0,
-    };
+    // What `run` loads with nothing configured.
+    let wanted = super::run::wanted(&Config::default(), true);
     match probe::load(&wanted) {
         Ok(loaded) => {
             let attached = |name: &str| loaded.programs.iter().any(|program| program.name == name);
@@ -142,7 +128,9 @@ fn text(report: &Report) -> Result<String, std::fmt::Error> {
     }
     writeln!(
         out,
-        "\nNot seen on any kernel: I/O through io_uring (connections made that way are), and 32-bit programs."
+        "\nNot seen on any kernel: what is moved through io_uring (its requests are counted), 32-bit programs, and \
+         what is encrypted by anything else than OpenSSL or BoringSSL with its symbols (Go, Java and \
+         rustls encrypt by themselves)."
     )?;
     let verdict = if report.works {
         "The probe works here: `hostprobe run` traces, `hostprobe check --json` has the details."

@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use aya::{Btf, EbpfLoader, programs::BtfTracePoint};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use probe_common::payload::PayloadLimits;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +22,9 @@ use super::exit;
 use crate::{
     api,
     config::{Config, LogFormat, LogLevel, Sources},
-    daemon::{Daemon, Events, decoding, forward_kernel_log, measuring, privileges},
+    daemon::{
+        Daemon, Events, attaching, decoding, findings, forward_kernel_log, measuring, privileges,
+    },
     kernel::{
         loader::Wanted,
         object,
@@ -48,8 +51,9 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
             return Ok(ExitCode::from(exit::FAILURE));
         }
     };
+    raise_descriptor_limit();
     let tracker = Tracker::new(config);
-    let started = match KernelProbe::start(&wanted(config, &tracker)) {
+    let started = match KernelProbe::start(&wanted(config, tracker.wants_exec_events())) {
         Ok(started) => started,
         Err(error) => return Ok(cannot_start(&error)),
     };
@@ -61,7 +65,9 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         }
     }
     let stop = CancellationToken::new();
-    let measuring = measuring::spawn(&config.kernel, started.probe.measuring());
+    let kernel = Arc::new(started.probe);
+    let attaching = attaching::spawn(Arc::clone(&kernel));
+    let measuring = measuring::spawn(&config.kernel, kernel.measuring());
     if config.privileges.drop {
         privileges::keep_only_what_tracing_needs();
     }
@@ -72,8 +78,10 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         .thread_name("hostprobe")
         .build()
         .context("cannot start the daemon's threads")?;
-    let decoder = decoding::spawn(started.payload, limits(config));
-    let daemon = Arc::new(Daemon::new(started.probe, tracker, decoder.decoder()));
+    let (found, findings) = tokio::sync::mpsc::channel(findings::WAITING);
+    let decoder = decoding::spawn(started.payload, limits(config), found);
+    let daemon = Arc::new(Daemon::new(kernel, attaching, tracker, decoder.decoder()));
+    runtime.spawn(Arc::clone(&daemon).log_findings(findings, stop.clone()));
     let result = runtime.block_on(serve(
         config.clone(),
         sources.clone(),
@@ -125,6 +133,17 @@ async fn serve(
     Ok(())
 }
 
+/// Each function of each TLS library that is followed takes a descriptor or two.
+fn raise_descriptor_limit() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        warn!(
+            "cannot raise the limit of open files; many TLS libraries may not be followed: {error}"
+        );
+    }
+}
+
 /// Tells people where to look.
 fn announce(address: SocketAddr, summary: &str) {
     // An unspecified address is no place to point a browser at.
@@ -162,12 +181,14 @@ fn cannot_start(error: &StartError) -> ExitCode {
     ExitCode::from(exit::FAILURE)
 }
 
-fn wanted(config: &Config, tracker: &Tracker) -> Wanted {
+/// What the configuration wants of the kernel side. `all_execs`: see [`Wanted`].
+pub(super) fn wanted(config: &Config, all_execs: bool) -> Wanted {
     let switches = [
         ("process", config.kernel.probes.process),
         ("syscalls", config.kernel.probes.syscalls),
         ("sockets", config.kernel.probes.sockets),
         ("payload", config.kernel.probes.payload),
+        ("tls", config.kernel.probes.tls),
     ];
     let disabled: BTreeMap<&'static str, String> = switches
         .into_iter()
@@ -184,9 +205,9 @@ fn wanted(config: &Config, tracker: &Tracker) -> Wanted {
         payload: PayloadLimits {
             head_bytes: config.kernel.payload_head_bytes,
             tail_bytes: config.kernel.payload_tail_bytes,
-            wake_bytes: config.kernel.payload_ring_bytes / 8,
+            wake_bytes: config.kernel.payload_ring_bytes / 8 / processors(),
         },
-        all_execs: tracker.wants_exec_events(),
+        all_execs,
         log_level: match config.log.kernel_level {
             LogLevel::Off => 0,
             LogLevel::Error => 1,
@@ -196,6 +217,12 @@ fn wanted(config: &Config, tracker: &Tracker) -> Wanted {
             LogLevel::Trace => 5,
         },
     }
+}
+
+/// Processors that may fill the ring at once.
+fn processors() -> u32 {
+    let count = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 fn limits(config: &Config) -> traffic::Limits {
@@ -223,7 +250,18 @@ fn limits(config: &Config) -> traffic::Limits {
             portals: size(wire.postgres_portals),
             ..postgres::Limits::default()
         },
+        n_plus_one: traffic::NPlusOneSettings {
+            enabled: config.n_plus_one.enabled,
+            min_count: config.n_plus_one.min_count,
+            min_ns: ns(Duration::from_millis(config.n_plus_one.min_ms.into())),
+            max_gap_ns: ns(Duration::from_millis(config.n_plus_one.max_gap_ms.into())),
+            cooldown_ns: ns(Duration::from_secs(config.n_plus_one.cooldown_s.into())),
+        },
     }
+}
+
+fn ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn start_log(config: &Config) {

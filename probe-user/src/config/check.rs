@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use probe_common::target::MAX_SERVICES;
 
-use super::{Config, Discovery, Kernel, Service, UserSpec, Wire, keys};
+use super::{Config, Discovery, Kernel, NPlusOne, Service, UserSpec, Wire, keys};
 use crate::routes::Templates;
 
 /// Names that mean something else as the value of a label.
@@ -34,6 +34,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
         1..=keys::MAX_TOP,
     );
     findings.wire(&config.wire);
+    findings.n_plus_one(&config.n_plus_one);
     findings.0
 }
 
@@ -160,6 +161,14 @@ impl Findings {
                 );
             }
         }
+    }
+
+    fn n_plus_one(&mut self, section: &NPlusOne) {
+        // Two of anything are no loop.
+        self.range("n_plus_one.min_count", section.min_count, 3..=1_000);
+        self.range("n_plus_one.min_ms", section.min_ms, 0..=60_000);
+        self.range("n_plus_one.max_gap_ms", section.max_gap_ms, 1..=10_000);
+        self.range("n_plus_one.cooldown_s", section.cooldown_s, 0..=86_400);
     }
 
     fn services(&mut self, services: &[Service]) {

@@ -103,6 +103,7 @@ pub(super) const KEYS: &[Key] = &[
     key("kernel.probes.syscalls", SWITCH),
     key("kernel.probes.sockets", SWITCH),
     key("kernel.probes.payload", SWITCH),
+    key("kernel.probes.tls", SWITCH),
     key("kernel.probes.process", SWITCH),
     key("discovery", SECTION),
     key("discovery.enabled", SWITCH),
@@ -193,6 +194,24 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "wire.postgres_portals",
         "allowed is a whole number from 1 to 65536",
+    ),
+    key("n_plus_one", SECTION),
+    key("n_plus_one.enabled", SWITCH),
+    key(
+        "n_plus_one.min_count",
+        "allowed is a whole number from 3 to 1000",
+    ),
+    key(
+        "n_plus_one.min_ms",
+        "allowed is a whole number of milliseconds from 0 to 60000",
+    ),
+    key(
+        "n_plus_one.max_gap_ms",
+        "allowed is a whole number of milliseconds from 1 to 10000",
+    ),
+    key(
+        "n_plus_one.cooldown_s",
+        "allowed is a whole number of seconds from 0 to 86400",
     ),
     key("privileges", SECTION),
     key("privileges.drop", SWITCH),

@@ -40,6 +40,8 @@ pub struct Config {
     pub sql: Sql,
     /// Memory of decoding.
     pub wire: Wire,
+    /// When a loop around a query is worth a finding.
+    pub n_plus_one: NPlusOne,
     /// What the daemon keeps of its rights.
     pub privileges: Privileges,
 }
@@ -149,6 +151,8 @@ pub struct Probes {
     pub sockets: bool,
     /// Requests and statements on those connections.
     pub payload: bool,
+    /// Requests and statements that a TLS library encrypts.
+    pub tls: bool,
     /// Exec, fork and exit.
     pub process: bool,
 }
@@ -250,6 +254,23 @@ pub struct Wire {
     pub postgres_portals: u32,
 }
 
+/// Section `[n_plus_one]`: one query that runs again and again within one request, or within one
+/// burst on a connection.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NPlusOne {
+    /// Whether statements are compared at all.
+    pub enabled: bool,
+    /// Fewest executions of one query.
+    pub min_count: u32,
+    /// Shortest time that they take together, pauses between them included, in milliseconds.
+    pub min_ms: u32,
+    /// Longest pause of the client, of at least half of the pauses, in milliseconds.
+    pub max_gap_ms: u32,
+    /// Seconds until the same finding is logged again.
+    pub cooldown_s: u32,
+}
+
 /// Section `[privileges]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -269,6 +290,7 @@ impl Default for Config {
             http: Http::default(),
             sql: Sql::default(),
             wire: Wire::default(),
+            n_plus_one: NPlusOne::default(),
             privileges: Privileges::default(),
         }
     }
@@ -294,7 +316,7 @@ impl Default for Kernel {
             max_syscall_series: 8_192,
             event_ring_bytes: 262_144,
             max_streams: 16_384,
-            payload_ring_bytes: 8_388_608,
+            payload_ring_bytes: 4_194_304,
             payload_head_bytes: 4_096,
             payload_tail_bytes: 128,
             probes: Probes::default(),
@@ -308,6 +330,7 @@ impl Default for Probes {
             syscalls: true,
             sockets: true,
             payload: true,
+            tls: true,
             process: true,
         }
     }
@@ -355,6 +378,18 @@ impl Default for Wire {
     }
 }
 
+impl Default for NPlusOne {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            min_count: 5,
+            min_ms: 50,
+            max_gap_ms: 20,
+            cooldown_s: 300,
+        }
+    }
+}
+
 impl Default for Privileges {
     fn default() -> Self {
         Self { drop: true }
@@ -394,6 +429,7 @@ impl Config {
             ("http", self.http != new.http),
             ("sql", self.sql != new.sql),
             ("wire", self.wire != new.wire),
+            ("n_plus_one", self.n_plus_one != new.n_plus_one),
             ("privileges", self.privileges != new.privileges),
         ]
         .into_iter()

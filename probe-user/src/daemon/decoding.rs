@@ -4,7 +4,7 @@
 //! numbers asks it and gets a copy.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel},
@@ -14,12 +14,12 @@ use std::{
 };
 
 use nix::time::{ClockId, clock_gettime};
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use crate::{
     kernel::payload::PayloadRing,
     routes::Templates,
-    traffic::{Limits, Report, Traffic},
+    traffic::{Finding, Limits, Report, Traffic},
 };
 
 /// How long records may wait in the ring while it is nearly empty.
@@ -37,9 +37,13 @@ enum Command {
     Routes(BTreeMap<u16, Arc<Templates>>),
     /// These service ids are about to be given to others.
     Forget(Vec<u16>),
+    /// These processes have ended.
+    Exited(HashSet<u32>),
     /// The end.
     Stop,
 }
+
+type Findings = tokio::sync::mpsc::Sender<Finding>;
 
 /// The thread; stops when dropped, once all [`Decoder`]s are gone or not.
 #[derive(Debug)]
@@ -100,18 +104,23 @@ impl Decoder {
         self.tell(Command::Forget(services));
     }
 
+    /// Tells of processes that have ended.
+    pub fn exited(&self, processes: HashSet<u32>) {
+        self.tell(Command::Exited(processes));
+    }
+
     fn tell(&self, command: Command) {
         // Fails only when the thread is gone, which said why; there is nothing to forget then.
         drop(self.commands.send(command));
     }
 }
 
-/// Starts to decode.
-pub fn spawn(ring: PayloadRing, limits: Limits) -> Decoding {
+/// Starts to decode. What is worth a warning goes to `findings`.
+pub fn spawn(ring: PayloadRing, limits: Limits, findings: Findings) -> Decoding {
     let (commands, received) = channel();
     let thread = std::thread::Builder::new()
         .name("decoder".into())
-        .spawn(move || decode(ring, Traffic::new(limits), &received))
+        .spawn(move || decode(ring, Traffic::new(limits), &received, &findings))
         .inspect_err(|error| error!("requests and statements will not be decoded: {error}"))
         .ok();
     Decoding {
@@ -120,13 +129,23 @@ pub fn spawn(ring: PayloadRing, limits: Limits) -> Decoding {
     }
 }
 
-fn decode(mut ring: PayloadRing, mut traffic: Traffic, commands: &Receiver<Command>) {
+fn decode(
+    mut ring: PayloadRing,
+    mut traffic: Traffic,
+    commands: &Receiver<Command>,
+    findings: &Findings,
+) {
     loop {
         if let Err(error) = ring.wait(PATIENCE) {
             error!("requests and statements are not decoded any more: {error}");
             return;
         }
         drain(&mut ring, &mut traffic);
+        for finding in traffic.take_warnings() {
+            if findings.try_send(finding).is_err() {
+                debug!("a finding is not logged: too many wait");
+            }
+        }
         loop {
             let command = match commands.try_recv() {
                 Ok(command) => command,
@@ -140,6 +159,10 @@ fn decode(mut ring: PayloadRing, mut traffic: Traffic, commands: &Receiver<Comma
                 Command::Report(reply) => drop(reply.send(report(&mut traffic))),
                 Command::Routes(routes) => traffic.set_templates(routes),
                 Command::Forget(services) => traffic.forget(&services),
+                Command::Exited(processes) => {
+                    let now_ns = nanoseconds(ClockId::CLOCK_MONOTONIC).unwrap_or(0);
+                    traffic.exited(&processes, now_ns);
+                }
                 Command::Stop => return,
             }
         }
@@ -151,24 +174,26 @@ fn drain(ring: &mut PayloadRing, traffic: &mut Traffic) {
     if drained.malformed > 0 {
         warn!("{} records are not understood", drained.malformed);
     }
+    // Nothing waits any more, so what has become quiet is over.
+    if let Some(now_ns) = nanoseconds(ClockId::CLOCK_MONOTONIC) {
+        traffic.pass_time(now_ns);
+    }
 }
 
 /// The numbers now. Records carry times of the monotonic clock; where that stands against the wall
 /// clock is read here once, for all times in the report.
 fn report(traffic: &mut Traffic) -> Report {
-    let monotonic = nanoseconds(ClockId::CLOCK_MONOTONIC);
-    let wall = nanoseconds(ClockId::CLOCK_REALTIME);
+    let monotonic = nanoseconds(ClockId::CLOCK_MONOTONIC).unwrap_or(0);
+    let wall = nanoseconds(ClockId::CLOCK_REALTIME).unwrap_or(0);
     Report {
         epoch_offset_ns: wall.saturating_sub(monotonic),
         ..traffic.report(monotonic)
     }
 }
 
-fn nanoseconds(clock: ClockId) -> u64 {
-    clock_gettime(clock)
-        .ok()
-        .and_then(|time| u64::try_from(Duration::from(time).as_nanos()).ok())
-        .unwrap_or(0)
+fn nanoseconds(clock: ClockId) -> Option<u64> {
+    let now = clock_gettime(clock).ok()?;
+    u64::try_from(Duration::from(now).as_nanos()).ok()
 }
 
 impl Decoding {

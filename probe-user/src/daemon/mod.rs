@@ -1,10 +1,13 @@
 //! The running daemon: the kernel side and the targets, held together.
 
+pub mod attaching;
 pub mod decoding;
+pub mod findings;
 pub mod measuring;
 pub mod privileges;
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -12,9 +15,13 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use attaching::Attaching;
 use aya::maps::{MapData, RingBuf};
 use decoding::Decoder;
-use probe_common::{event::ProcessEvent, target::UNTRACED};
+use probe_common::{
+    event::{ProcessEvent, ProcessEventKind},
+    target::UNTRACED,
+};
 use tokio::{io::unix::AsyncFd, sync::Notify};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
@@ -33,7 +40,8 @@ pub type Events = RingBuf<MapData>;
 
 /// Everything that runs.
 pub struct Daemon {
-    kernel: KernelProbe,
+    kernel: Arc<KernelProbe>,
+    attaching: Attaching,
     traced: Arc<TgidTable>,
     tracker: Mutex<Tracker>,
     decoder: Decoder,
@@ -47,11 +55,17 @@ pub struct Daemon {
 
 impl Daemon {
     /// Puts the attached probes and the targets together. Nothing is traced before [`Self::scan`].
-    pub fn new(kernel: KernelProbe, tracker: Tracker, decoder: Decoder) -> Self {
+    pub fn new(
+        kernel: Arc<KernelProbe>,
+        attaching: Attaching,
+        tracker: Tracker,
+        decoder: Decoder,
+    ) -> Self {
         decoder.set_routes(tracker.routes());
         Self {
             traced: kernel.traced(),
             kernel,
+            attaching,
             tracker: Mutex::new(tracker),
             decoder,
             scanned: AtomicBool::new(false),
@@ -98,11 +112,12 @@ impl Daemon {
                 table: &daemon.traced,
                 marked: AtomicBool::new(false),
             };
-            let recycled = {
+            let (recycled, to_examine) = {
                 let mut tracker = daemon.tracker();
                 change(&mut tracker, &table);
-                tracker.take_recycled_ids()
+                (tracker.take_recycled_ids(), tracker.take_to_examine())
             };
+            daemon.attaching.follow_libraries(to_examine);
             if !recycled.is_empty() {
                 if let Err(error) = daemon.kernel.forget(&recycled) {
                     error!("a new service begins with the counts of an old one: {error}");
@@ -186,6 +201,16 @@ impl Daemon {
     }
 
     async fn take_over(self: &Arc<Self>, batch: Vec<ProcessEvent>) {
+        let any_but_maps = batch
+            .iter()
+            .any(|event| event.kind != ProcessEventKind::Map as u32);
+        let exits = batch
+            .iter()
+            .filter(|event| event.kind == ProcessEventKind::Exit as u32);
+        let exited: HashSet<u32> = exits.map(|event| event.tgid).collect();
+        if !exited.is_empty() {
+            self.decoder.exited(exited);
+        }
         self.change_targets(move |tracker, traced| {
             for event in &batch {
                 debug!(?event, "process");
@@ -193,7 +218,9 @@ impl Daemon {
             }
         })
         .await;
-        self.scan_sooner.notify_one();
+        if any_but_maps {
+            self.scan_sooner.notify_one();
+        }
     }
 }
 

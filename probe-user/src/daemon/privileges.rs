@@ -29,6 +29,12 @@ pub fn keep_only_what_measuring_needs() {
     keep([Capability::CAP_SYS_ADMIN].into_iter().collect());
 }
 
+/// Keeps what attaching to libraries of other processes needs.
+pub fn keep_only_what_attaching_needs() {
+    let tracing = CAPABILITIES.iter().map(|(capability, _)| *capability);
+    keep(tracing.chain([Capability::CAP_SYS_ADMIN]).collect());
+}
+
 fn keep(wanted: CapsHashSet) {
     let held = caps::read(None, CapSet::Permitted).unwrap_or_default();
     let kept: CapsHashSet = held.intersection(&wanted).copied().collect();

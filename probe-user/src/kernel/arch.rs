@@ -1,6 +1,6 @@
 //! What differs between processor architectures: syscall numbers and saved registers.
 
-use probe_common::syscall::{MAX_SYSCALLS, RegisterOffsets, SyscallKind};
+use probe_common::syscall::{FunctionRegisters, MAX_SYSCALLS, RegisterOffsets, SyscallKind};
 use syscalls::Sysno;
 
 /// Where `struct pt_regs` keeps arguments and number when a syscall returns
@@ -18,6 +18,22 @@ pub const REGISTERS: RegisterOffsets = RegisterOffsets {
 pub const REGISTERS: RegisterOffsets = RegisterOffsets {
     args: [272, 8, 16, 24],
     nr: 280,
+};
+
+/// Where `struct pt_regs` keeps a function's arguments and result (System V ABI for x86-64, section
+/// 3.2.3: `di`, `si`, `dx`, `cx`, `ax`).
+#[cfg(target_arch = "x86_64")]
+pub const FUNCTION_REGISTERS: FunctionRegisters = FunctionRegisters {
+    args: [112, 104, 96, 88],
+    result: 80,
+};
+
+/// Where `struct pt_regs` keeps a function's arguments and result (Procedure Call Standard for the
+/// Arm 64-bit Architecture, section 6.4: `x0` to `x3`, `x0`).
+#[cfg(target_arch = "aarch64")]
+pub const FUNCTION_REGISTERS: FunctionRegisters = FunctionRegisters {
+    args: [0, 8, 16, 24],
+    result: 0,
 };
 
 /// The kind of each syscall by its number on this architecture.
@@ -47,6 +63,7 @@ fn kind_of(name: &str) -> SyscallKind {
         "splice" => SyscallKind::Splice,
         "connect" => SyscallKind::Connect,
         "accept" | "accept4" => SyscallKind::Accept,
+        "mmap" => SyscallKind::Map,
         "exit" | "exit_group" => SyscallKind::Exit,
         "fork" | "vfork" | "clone" | "clone3" => SyscallKind::Fork,
         _ => SyscallKind::Other,

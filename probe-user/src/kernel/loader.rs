@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    programs::{BtfTracePoint, Iter, ProgramError},
+    programs::{BtfTracePoint, Iter, ProgramError, UProbe},
 };
 use aya_log::LEVEL;
 use probe_common::{offsets::Offsets, payload::PayloadLimits};
@@ -162,6 +162,7 @@ fn attempt(
     let thread_slots = pid_max.next_power_of_two().min(MAX_THREAD_SLOTS);
     let tgid_pages = pid_max.div_ceil(page_tgids()) + 1;
 
+    let tls_off = off_reason(&probes::TLS, wanted, missing);
     let sockets_off = off_reason(&probes::SOCKETS, wanted, missing);
     let syscalls_off = off_reason(&probes::SYSCALLS, wanted, missing);
     let payload_off = off_reason(&probes::PAYLOAD, wanted, missing).is_some();
@@ -170,11 +171,16 @@ fn attempt(
     } else {
         wanted.payload
     };
+    // Whether there is somebody to hand clear text to.
+    let tls_off = tls_off
+        .or_else(|| (payload.head_bytes == 0).then(|| "needs the probe `payload`".to_owned()));
     let kinds = arch::syscall_kinds();
     let mut ebpf = EbpfLoader::new()
         .btf(Some(&btf))
         .override_global("OFFSETS", offsets, true)
         .override_global("REGISTERS", &arch::REGISTERS, true)
+        .override_global("FUNCTION_REGISTERS", &arch::FUNCTION_REGISTERS, true)
+        .override_global("FOLLOW_TLS", &u8::from(tls_off.is_none()), true)
         .override_global("SYSCALL_KINDS", &kinds, true)
         .override_global("THREAD_MASK", &(thread_slots - 1), true)
         .override_global("COUNT_SYSCALLS", &u8::from(syscalls_off.is_none()), true)
@@ -188,6 +194,7 @@ fn attempt(
         .map_max_entries("SYSCALL_ERRORS", wanted.max_syscall_series)
         .map_max_entries("PROCESS_EVENTS", wanted.event_ring_bytes)
         .map_max_entries("STREAMS", wanted.max_streams)
+        .map_max_entries("TLS_SESSIONS", wanted.max_streams)
         .map_max_entries("PAYLOAD", wanted.payload_ring_bytes)
         .override_global("PAYLOAD_LIMITS", &payload, true)
         .load(bytes)
@@ -196,7 +203,11 @@ fn attempt(
     let mut statuses = Vec::new();
     let mut programs = Vec::new();
     for probe in &probes::ALL {
-        let off = off_reason(probe, wanted, missing);
+        let off = if probe.name == probes::TLS.name {
+            tls_off.clone()
+        } else {
+            off_reason(probe, wanted, missing)
+        };
         // The syscall hooks stay when only their counting is off, because sockets need them.
         let carries_sockets = probe.name == probes::SYSCALLS.name && sockets_off.is_none();
         let state = match off {
@@ -220,7 +231,8 @@ fn attempt(
     );
     if carrier_failed {
         for status in &mut statuses {
-            let carried = [probes::SOCKETS.name, probes::PAYLOAD.name].contains(&status.name);
+            let carried = [probes::SOCKETS.name, probes::PAYLOAD.name, probes::TLS.name]
+                .contains(&status.name);
             if carried && status.state == ProbeState::Active {
                 status.state = ProbeState::Failed("the syscall hooks are not attached".into());
             }
@@ -300,6 +312,12 @@ fn attach_program(
             iterator.load(name, btf)?;
             iterator.fd()?.try_clone()?
         }
+        // Attached file by file, see `tls`.
+        Hook::Function(_) => {
+            let uprobe: &mut UProbe = loaded.try_into()?;
+            uprobe.load()?;
+            uprobe.fd()?.try_clone()?
+        }
     };
     Ok(MeasuredProgram::new(program.name, fd)?)
 }
@@ -334,7 +352,7 @@ fn explain(error: &ProgramError) -> String {
 }
 
 /// An error with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

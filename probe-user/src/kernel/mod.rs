@@ -16,3 +16,4 @@ pub mod probes;
 pub mod program_info;
 pub mod snapshot;
 pub mod tables;
+pub mod tls;

@@ -90,14 +90,19 @@ const fn pointer(field: &'static str) -> Expectation {
     }
 }
 
-/// `atomic_t` is a structure around an `int`.
-const fn atomic(field: &'static str) -> Expectation {
+/// A structure or an array that is loaded as a whole.
+const fn structure(field: &'static str, size: u32) -> Expectation {
     Expectation {
         field,
         shape: Shape::Aggregate,
-        size: 4,
+        size,
         elsewhere: &[],
     }
+}
+
+/// `atomic_t` is a structure around an `int`.
+const fn atomic(field: &'static str) -> Expectation {
+    structure(field, 4)
 }
 
 /// One line per entry of [`Offsets::FIELDS`]; a test compares the two.
@@ -118,6 +123,8 @@ const EXPECTATIONS: &[Expectation] = &[
     integer("sock_state", 1),
     // Before Linux 5.6 a bit field, hence missing there.
     integer("sock_protocol", 2),
+    integer("sock_daddr", 4),
+    structure("sock_v6_daddr", 16),
     integer("sock_err", 4),
     pointer("sock_socket"),
     integer("tcp_srtt_us", 4),

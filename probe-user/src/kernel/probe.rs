@@ -17,13 +17,15 @@ use super::{
     loader::{self, LoadError, Loaded, Wanted},
     mapped::TgidTable,
     measuring::Measuring,
-    offsets,
+    offsets::{self, Resolution},
     payload::PayloadRing,
-    probes::{self, Hook},
+    probes::{self, Hook, Probe},
     program_info::MeasuredProgram,
-    snapshot::{ProbeStatus, ProgramRuntime, Snapshot},
+    snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot},
     tables::{self, TableError, Tables},
+    tls::Libraries,
 };
+use crate::targets::libraries::mapped_files;
 
 /// The kernel's type information.
 pub const BTF_PATH: &str = "/sys/kernel/btf/vmlinux";
@@ -41,8 +43,10 @@ pub enum StartError {
 
 /// The attached probes and their tables. Dropping it detaches everything.
 pub struct KernelProbe {
-    // Detaches the programs when dropped; locked for running the seeding iterator.
+    // Detaches the programs when dropped; locked for running the seeding iterator, and for
+    // attaching to libraries.
     ebpf: Mutex<Ebpf>,
+    libraries: Mutex<Libraries>,
     tables: Mutex<Tables>,
     traced: Arc<TgidTable>,
     probes: Vec<ProbeStatus>,
@@ -87,6 +91,7 @@ impl KernelProbe {
         Ok(Started {
             probe: Self {
                 ebpf: Mutex::new(loaded.ebpf),
+                libraries: Mutex::default(),
                 tables: Mutex::new(tables),
                 traced,
                 probes: loaded.probes,
@@ -141,6 +146,32 @@ impl KernelProbe {
         }
     }
 
+    /// Follows the TLS libraries among the files that these processes execute. To be called when a
+    /// process was marked, and when it mapped a file.
+    pub fn follow_libraries(&self, pids: impl IntoIterator<Item = u32>) {
+        if !self.is_active(&probes::TLS) {
+            return;
+        }
+        for pid in pids {
+            let files = mapped_files(pid);
+            let mut libraries = self.libraries();
+            let mut ebpf = self.ebpf.lock().unwrap_or_else(PoisonError::into_inner);
+            libraries.follow(&mut ebpf, &files);
+        }
+    }
+
+    fn libraries(&self) -> MutexGuard<'_, Libraries> {
+        self.libraries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_active(&self, probe: &Probe) -> bool {
+        self.probes
+            .iter()
+            .any(|status| status.name == probe.name && status.state == ProbeState::Active)
+    }
+
     /// Reads all tables. `services` are the ids in use.
     ///
     /// # Errors
@@ -155,6 +186,7 @@ impl KernelProbe {
             losses: totals.losses,
             programs: self.runtimes(),
             probes: self.probes.clone(),
+            libraries: self.libraries().counts(),
         })
     }
 
@@ -202,9 +234,17 @@ impl KernelProbe {
 /// # Errors
 /// As [`KernelProbe::start`].
 pub fn load(wanted: &Wanted) -> Result<Loaded, LoadError> {
+    let resolution = resolve()?;
+    let loaded = loader::load(wanted, &resolution.offsets, &resolution.missing);
+    give_memory_back();
+    loaded
+}
+
+/// Finds the fields. What was read for that is gone when this returns: it is as large as all that
+/// stays in memory later.
+fn resolve() -> Result<Resolution, LoadError> {
     let bytes = std::fs::read(BTF_PATH).map_err(|error| LoadError::NoBtf(error.to_string()))?;
     let btf = Btf::parse(&bytes).map_err(|error| LoadError::NoBtf(error.to_string()))?;
-    let resolution = offsets::resolve(&btf);
     for probe in &probes::ALL {
         for program in probe.programs {
             if let Hook::Tracepoint(name) = program.hook
@@ -214,5 +254,14 @@ pub fn load(wanted: &Wanted) -> Result<Loaded, LoadError> {
             }
         }
     }
-    loader::load(wanted, &resolution.offsets, &resolution.missing)
+    Ok(offsets::resolve(&btf))
+}
+
+/// Hands what loading took back to the system: the allocator would keep some ten megabytes.
+fn give_memory_back() {
+    // SAFETY: releases free memory of the allocator and touches nothing else.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }

@@ -31,6 +31,16 @@ pub enum Hook {
     Tracepoint(&'static str),
     /// A BPF iterator, by what it walks over.
     Iterator(&'static str),
+    /// Functions of libraries that traced processes map (uprobes), by their names. Loaded once,
+    /// attached to each file that is found.
+    Function(&'static Function),
+}
+
+/// Functions of a library that one program is attached to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Function {
+    /// Their symbols; those that a file lacks are passed over.
+    pub symbols: &'static [&'static str],
 }
 
 const fn tracepoint(name: &'static str) -> Program {
@@ -39,6 +49,21 @@ const fn tracepoint(name: &'static str) -> Program {
         hook: Hook::Tracepoint(name),
         optional: false,
     }
+}
+
+const fn function(name: &'static str, function: &'static Function) -> Program {
+    Program {
+        name,
+        hook: Hook::Function(function),
+        optional: false,
+    }
+}
+
+macro_rules! symbols {
+    ($($symbol:literal),*) => {{
+        static FUNCTION: Function = Function { symbols: &[$($symbol),*] };
+        &FUNCTION
+    }};
 }
 
 const fn optional(program: Program) -> Program {
@@ -84,6 +109,9 @@ pub const SOCKETS: Probe = Probe {
         optional(tracepoint("tcp_retransmit_skb")),
         optional(tracepoint("tcp_receive_reset")),
         optional(tracepoint("tcp_send_reset")),
+        // The same hook under the names that it has had.
+        optional(tracepoint("io_uring_submit_req")),
+        optional(tracepoint("io_uring_submit_sqe")),
         optional(Program {
             name: "seed_sockets",
             hook: Hook::Iterator("task_file"),
@@ -116,8 +144,35 @@ pub const PAYLOAD: Probe = Probe {
     fields: SOCKETS.fields,
 };
 
+/// Follows what goes into and comes out of TLS libraries.
+pub const TLS: Probe = Probe {
+    name: "tls",
+    what: "requests and statements in TLS, where a library like OpenSSL encrypts them",
+    programs: &[
+        // Before the entries: a call whose entry is seen must not return unseen.
+        function(
+            "tls_return",
+            symbols![
+                "SSL_read",
+                "SSL_write",
+                "SSL_read_ex",
+                "SSL_write_ex",
+                "SSL_do_handshake"
+            ],
+        ),
+        function("tls_read", symbols!["SSL_read"]),
+        function("tls_write", symbols!["SSL_write"]),
+        function("tls_read_ex", symbols!["SSL_read_ex"]),
+        function("tls_write_ex", symbols!["SSL_write_ex"]),
+        function("tls_handshake", symbols!["SSL_do_handshake"]),
+        function("tls_free", symbols!["SSL_free"]),
+        function("tls_new", symbols!["SSL_new"]),
+    ],
+    fields: &[],
+};
+
 /// All probes, in the order in which they are attached.
-pub const ALL: [Probe; 4] = [PROCESS, SYSCALLS, SOCKETS, PAYLOAD];
+pub const ALL: [Probe; 5] = [PROCESS, SYSCALLS, SOCKETS, PAYLOAD, TLS];
 
 #[cfg(test)]
 mod tests {

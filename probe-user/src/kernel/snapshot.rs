@@ -8,6 +8,8 @@ use probe_common::{
     syscall::{SyscallErrorKey, SyscallKey, SyscallStats},
 };
 
+use super::tls::LibraryCounts;
+
 /// Everything that was read from the kernel's tables in one pass. All values are totals since the
 /// probe started.
 #[derive(Debug, Default, Clone)]
@@ -26,6 +28,8 @@ pub struct Snapshot {
     pub programs: Vec<ProgramRuntime>,
     /// State of each probe.
     pub probes: Vec<ProbeStatus>,
+    /// TLS libraries that traced processes use.
+    pub libraries: LibraryCounts,
 }
 
 /// What one BPF program cost, while the kernel measured it.

@@ -128,6 +128,37 @@ catalogue! {
         None Http PAYLOAD_PROBE;
         "Different clients whose requests the service answered in the last five minutes, by the address that a proxy forwards, else by the peer's. Exact up to 3072, else an estimate with a standard error of about 2 %. Addresses are hashed with a key of this run and not kept."
 
+    HTTP_DB_STATEMENTS: Counter<2> = "hostprobe_http_db_statements_total" ["service", "http_route"]
+        None Http PAYLOAD_PROBE;
+        "Statements that the service sent while it answered requests of the route, where that is certain. Counted at the request's end."
+        => "sum by (service, http_route) (rate(hostprobe_http_db_statements_total[5m])) / sum by (service, http_route) (rate(http_server_request_duration_seconds_count[5m]))"
+
+    HTTP_DB_SECONDS: Counter<2> = "hostprobe_http_db_seconds_total" ["service", "http_route"]
+        Seconds Http PAYLOAD_PROBE;
+        "Time for which requests of the route waited for statements, as the service saw it, network included. What one connection answers together counts once."
+        => "sum by (service, http_route) (rate(hostprobe_http_db_seconds_total[5m])) / sum by (service, http_route) (rate(http_server_request_duration_seconds_sum[5m]))"
+
+    HTTP_DB_UNATTRIBUTED_STATEMENTS: Counter<2> = "hostprobe_http_db_unattributed_statements_total"
+        ["service", "reason"]
+        None Http PAYLOAD_PROBE;
+        "Statements that the service sent and that belong to no request for certain. With the attributed ones these are all, but for those of requests in flight."
+        => "sum by (service) (rate(hostprobe_http_db_unattributed_statements_total[5m])) / (sum by (service) (rate(hostprobe_http_db_unattributed_statements_total[5m])) + sum by (service) (rate(hostprobe_http_db_statements_total[5m])))"
+
+    HTTP_DB_UNATTRIBUTED_SECONDS: Counter<2> = "hostprobe_http_db_unattributed_seconds_total"
+        ["service", "reason"]
+        Seconds Http PAYLOAD_PROBE;
+        "Time of the statements that belong to no request for certain."
+
+    N_PLUS_ONE: Counter<2> = "hostprobe_n_plus_one_total" ["service", "fingerprint"]
+        None Postgres PAYLOAD_PROBE;
+        "Times that a query ran again and again with other parameters, one round trip each, within one request or one burst on a connection: a join or one query for all would do. /api/n-plus-one has the text."
+        => "sum by (service, fingerprint) (increase(hostprobe_n_plus_one_total[1h])) > 0"
+
+    REPEATED_QUERY: Counter<2> = "hostprobe_repeated_query_total" ["service", "fingerprint"]
+        None Postgres PAYLOAD_PROBE;
+        "Times that a query ran again and again with the same parameters within one request or one burst on a connection: its answer could have been remembered."
+        => "sum by (service, fingerprint) (increase(hostprobe_repeated_query_total[1h])) > 0"
+
     POSTGRES_STATEMENT_DURATION: LatencyOf<4> = "hostprobe_postgres_statement_duration_seconds"
         ["service", "db_namespace", "db_operation_name", "outcome"]
         Seconds Postgres PAYLOAD_PROBE;
@@ -270,6 +301,21 @@ catalogue! {
         "Time that they took as the service saw it, network included."
         => "topk(10, rate(hostprobe_db_client_fingerprint_seconds_total[5m])) * on (fingerprint) group_left (db_query_text) hostprobe_sql_fingerprint_info"
 
+    TLS_CONNECTIONS: Counter<1> = "hostprobe_tls_connections_total" ["service"]
+        None Tls PAYLOAD_PROBE;
+        "Connections of the service that carry TLS, whoever encrypts."
+        => "rate(hostprobe_tls_connections_total[5m])"
+
+    TLS_DECODED: Counter<1> = "hostprobe_tls_decoded_connections_total" ["service"]
+        None Tls FedBy::Probe("tls");
+        "Connections of a TLS library whose requests or statements are decoded. Far fewer than hostprobe_tls_connections_total: the service encrypts with something that can't be seen, such as Go's own TLS, or speaks neither HTTP/1 nor Postgres."
+        => "rate(hostprobe_tls_decoded_connections_total[5m]) / rate(hostprobe_tls_connections_total[5m])"
+
+    TLS_LIBRARIES: Gauge<1> = "hostprobe_tls_libraries" ["state"]
+        None Tls FedBy::Probe("tls");
+        "Files with a TLS library that traced processes use: followed, or failed to be."
+        => "hostprobe_tls_libraries{state=\"failed\"} > 0"
+
     STREAMS: Gauge<0> = "hostprobe_streams" []
         None Probe PAYLOAD_PROBE;
         "Connections that are decoded now."
@@ -280,7 +326,7 @@ catalogue! {
 
     STREAM_PROBLEMS: Counter<1> = "hostprobe_stream_problems_total" ["problem"]
         None Probe PAYLOAD_PROBE;
-        "What decoding could not be sure of: lost records, connections that made room, were something else or lost their place, and requests or statements whose text or answer was not seen."
+        "What decoding could not be sure of: lost records, connections that made room, were something else or lost their place, requests or statements whose text or answer was not seen, and statements that were not compared with others for lack of room."
         => "sum by (problem) (rate(hostprobe_stream_problems_total[5m])) > 0"
 
     SYSCALLS: Counter<2> = "hostprobe_syscalls_total" ["service", "syscall"]
@@ -368,6 +414,11 @@ catalogue! {
         Bytes Traffic SOCKET_PROBE;
         "Bytes that the service's calls sent (transmit) or received (receive), by transport (tcp or unix). Payload as the program sees it: no headers, no retransmits, peeked bytes not counted."
         => "sum by (service, network_io_direction) (rate(hostprobe_socket_io_bytes_total[5m]))"
+
+    IO_URING_REQUESTS: Counter<1> = "hostprobe_io_uring_requests_total" ["service"]
+        None Traffic SOCKET_PROBE;
+        "Requests of any kind that the service handed to an io_uring. What they move is in no other metric: where this grows, bytes, requests and statements may be missing."
+        => "rate(hostprobe_io_uring_requests_total[5m]) > 0"
 
     EVENTS_LOST: Counter<1> = "hostprobe_events_lost_total" ["cause"]
         None Probe FedBy::Daemon;

@@ -28,6 +28,7 @@ use crate::{
     traffic::Report,
 };
 
+mod correlation;
 mod postgres;
 mod traffic;
 
@@ -193,6 +194,7 @@ fn tcp(families: &mut Families, service: &str, stats: &SocketStats) {
         families.counter(counter, label, count);
     }
     families.gauge(&metric::TCP_CONNECTIONS_OPEN, label, stats.tcp_open());
+    families.counter(&metric::IO_URING_REQUESTS, label, stats.io_uring_requests);
     families.counter(
         &metric::TCP_RESETS,
         [service, "received"],
@@ -238,6 +240,13 @@ fn probe(families: &mut Families, inputs: &Inputs<'_>) {
     for probe in &snapshot.probes {
         let up = matches!(probe.state, ProbeState::Active);
         families.gauge(&metric::PROBE_UP, [probe.name], u64::from(up));
+    }
+    let libraries = snapshot.libraries;
+    for (state, count) in [
+        ("followed", libraries.followed),
+        ("failed", libraries.failed),
+    ] {
+        families.gauge(&metric::TLS_LIBRARIES, [state], count);
     }
     for program in &snapshot.programs {
         let label = [program.name];

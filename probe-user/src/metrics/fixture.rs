@@ -1,6 +1,9 @@
 //! Made-up numbers for the tests of `metrics` and `api`.
 
-use std::time::{Duration, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use probe_common::{
     histogram::Histogram,
@@ -15,9 +18,10 @@ use crate::{
     sql::{Operation, SqlInfo},
     targets::Exit,
     traffic::{
-        ConnectionReport, ConnectionState, Counts, DatabaseReport, Encryption, Exemplar, Exemplars,
-        Fingerprint, FingerprintReport, HttpClientKey, HttpSeries, HttpServerKey, PostgresSeries,
-        Report, ServiceReport, StatementKey, StatementOutcome, StatisticsDelta, Timing, Totals,
+        Confidence, ConnectionReport, ConnectionState, Counts, DatabaseReport, DbReport, DbTally,
+        Encryption, Exemplar, Exemplars, Finding, Fingerprint, FingerprintReport, HttpClientKey,
+        HttpSeries, HttpServerKey, Pattern, PostgresSeries, Report, RouteKey, ServiceReport,
+        StatementKey, StatementOutcome, StatisticsDelta, Timing, Totals, Unattributed,
     },
 };
 
@@ -46,6 +50,9 @@ impl Fixture {
                     streams: 3,
                     ..Counts::default()
                 },
+                findings: (services > 0).then(finding).into_iter().collect(),
+                not_compared: 2,
+                at_ns: 5_000_000_000,
             },
             services: (1..=services).map(service).collect(),
             build: Build {
@@ -159,11 +166,36 @@ fn requests_and_statements() -> ServiceReport {
         )]
         .into(),
         http_active: 1,
+        tls_connections: 3,
+        tls_decoded: 2,
         active_users: 17,
         postgres_server: statements.clone().into(),
         postgres_client: statements.into(),
         database_server: database(timing(&[80_000, 300_000])),
         database_client: database(timing(&[80_000, 300_000])),
+        db: DbReport {
+            routes: [(
+                RouteKey {
+                    method: "GET",
+                    route: "/items/{id}".into(),
+                },
+                DbTally {
+                    statements: 52,
+                    ns: 40_000_000,
+                },
+            )]
+            .into(),
+            unattributed: [(
+                Unattributed::SeveralRequests,
+                DbTally {
+                    statements: 3,
+                    ns: 2_000_000,
+                },
+            )]
+            .into(),
+            n_plus_one: [(Some(0xc0ffee), 4), (None, 1)].into(),
+            repeated: [(Some(0xbeef), 2)].into(),
+        },
     }
 }
 
@@ -212,6 +244,29 @@ fn database(timing: Timing) -> DatabaseReport {
             server_errors: [("admin_shutdown".into(), 1)].into(),
             cancels: 4,
         },
+    }
+}
+
+/// A loop that the first service was caught at, three seconds before the report.
+fn finding() -> Finding {
+    Finding {
+        service: 1,
+        pattern: Pattern::NPlusOne,
+        route: Some(RouteKey {
+            method: "GET",
+            route: "/items/{id}".into(),
+        }),
+        sql: Arc::new(SqlInfo {
+            text: "select name from items where id = ?".into(),
+            fingerprint: 0xc0ffee,
+            operation: Operation::Select,
+            complete: true,
+        }),
+        count: 52,
+        elapsed_ns: 40_000_000,
+        confidence: Confidence::High,
+        times: 4,
+        at_ns: 2_000_000_000,
     }
 }
 
@@ -269,6 +324,7 @@ fn sockets() -> SocketStats {
         tcp_retransmits: 3,
         tcp_resets_received: 1,
         tcp_resets_sent: 2,
+        io_uring_requests: 4,
     }
 }
 

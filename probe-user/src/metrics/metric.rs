@@ -199,6 +199,8 @@ pub enum Group {
     Http,
     /// Statements.
     Postgres,
+    /// Encrypted connections.
+    Tls,
     /// The probe itself: health, losses, cost.
     Probe,
     /// The daemon's process, under the names that all Prometheus clients use.
@@ -207,7 +209,7 @@ pub enum Group {
 
 impl Group {
     /// All groups in the order of the documentation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Services,
         Self::Syscalls,
         Self::Tcp,
@@ -215,6 +217,7 @@ impl Group {
         Self::Traffic,
         Self::Http,
         Self::Postgres,
+        Self::Tls,
         Self::Probe,
         Self::OwnProcess,
     ];
@@ -229,6 +232,7 @@ impl Group {
             Self::Traffic => "Traffic",
             Self::Http => "HTTP",
             Self::Postgres => "Postgres",
+            Self::Tls => "TLS",
             Self::Probe => "The probe itself",
             Self::OwnProcess => "The daemon's process",
         }

@@ -3,12 +3,13 @@
 //! [`Tracker`] puts it together: it looks at the host's processes, asks the configured [`rules`]
 //! and the [`discovery`] to which service each belongs, and tells the kernel side through a
 //! [`TraceTable`]. What it decides by is in modules without input or output of their own
-//! ([`cgroup`], [`programs`], [`names`], [`known`]); what it reads comes from [`process`] and
-//! [`listeners`].
+//! ([`cgroup`], [`programs`], [`names`], [`known`]); what it reads comes from [`process`],
+//! [`listeners`] and [`libraries`].
 
 pub mod cgroup;
 pub mod discovery;
 pub mod known;
+pub mod libraries;
 pub mod listeners;
 pub mod names;
 pub mod process;

@@ -44,6 +44,8 @@ pub struct Tracker {
     expected: HashMap<u32, Instant>,
     /// The section that [`Scope`] was made from.
     discovery: Option<Discovery>,
+    /// Traced processes whose mapped files may be new.
+    to_examine: BTreeSet<u32>,
 }
 
 /// A traced process.
@@ -76,6 +78,7 @@ impl Tracker {
             own_hostname: process::own_hostname(),
             expected: HashMap::new(),
             discovery: None,
+            to_examine: BTreeSet::new(),
         };
         tracker.configure(config);
         tracker
@@ -118,6 +121,9 @@ impl Tracker {
         self.assign_all(table);
         self.adopt_newcomers(table);
         self.take_stock();
+        // In case that it was not told of a mapped file.
+        let roots = self.services.iter().flat_map(|service| &service.roots);
+        self.to_examine.extend(roots);
     }
 
     /// Removes members that ended without an event, or whose number is another process's now.
@@ -206,6 +212,7 @@ impl Tracker {
                 self.members.remove(&pid);
                 return false;
             }
+            self.to_examine.insert(pid);
         }
         let member = Member {
             service,
@@ -329,6 +336,13 @@ impl Tracker {
                 Some(((*id)?, templates.into()))
             })
             .collect()
+    }
+
+    /// Traced processes that may execute files which they did not execute before: those that were
+    /// found since the last call, and those that mapped one. A child that was forked has its
+    /// parent's.
+    pub fn take_to_examine(&mut self) -> BTreeSet<u32> {
+        std::mem::take(&mut self.to_examine)
     }
 
     /// Ids that went to another service since the last call. What the kernel counted for them

@@ -84,14 +84,15 @@ impl Http {
     }
 
     /// Takes one exchange that the service was on this side of. `peer` stands for the other end's
-    /// address, 0 where it is not known.
+    /// address, 0 where it is not known. Returns the route of a request that it answered.
     pub(super) fn exchange(
         &mut self,
         side: Side,
         exchange: &Exchange,
         peer: u32,
         counts: &mut Counts,
-    ) {
+    ) -> Option<Arc<str>> {
+        let mut answered = None;
         let status = exchange.status.unwrap_or(0);
         let method = exchange.method.as_str();
         let series = match side {
@@ -101,6 +102,7 @@ impl Http {
                 }
                 let path = exchange.path.as_deref();
                 let route = self.router.route(method, path, exchange.status);
+                answered = Some(Arc::clone(&route));
                 let key = HttpServerKey {
                     method,
                     route,
@@ -125,6 +127,7 @@ impl Http {
             }
         };
         series.observe(exchange, counts);
+        answered
     }
 }
 

@@ -5,21 +5,31 @@
 //! scrape asks that thread for a [`Report`].
 
 mod clients;
+mod correlation;
 mod exemplars;
 mod http;
+mod n_plus_one;
 mod postgres;
 mod streams;
 #[cfg(test)]
 mod tests;
 mod timing;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use probe_common::payload::PayloadKind;
 
 pub use clients::{LIMIT as EXACT_CLIENTS, WINDOW_NS as CLIENT_WINDOW_NS};
+use correlation::Correlation;
+pub use correlation::{DbReport, DbTally, Unattributed};
 pub use exemplars::{Exemplar, Exemplars};
 pub use http::{HttpClientKey, HttpSeries, HttpServerKey};
+pub use n_plus_one::{
+    Confidence, Finding, FindingCounts, Pattern, RouteKey, Settings as NPlusOneSettings,
+};
 pub use postgres::{
     ConnectionReport, ConnectionState, DatabaseReport, Encryption, Fingerprint, FingerprintReport,
     PostgresSeries, StatementKey, StatementOutcome, StatisticsDelta, Totals, class, condition,
@@ -48,6 +58,8 @@ pub struct Limits {
     pub http: http1::Limits,
     /// Of a connection that speaks Postgres.
     pub postgres: protocol::Limits,
+    /// When statements look like a loop around a query.
+    pub n_plus_one: NPlusOneSettings,
 }
 
 impl Default for Limits {
@@ -59,6 +71,7 @@ impl Default for Limits {
             routes: routes::Limits::default(),
             http: http1::Limits::default(),
             postgres: protocol::Limits::default(),
+            n_plus_one: NPlusOneSettings::default(),
         }
     }
 }
@@ -82,6 +95,12 @@ pub struct ServiceReport {
     pub database_server: DatabaseReport,
     /// What else is known of it as a client.
     pub database_client: DatabaseReport,
+    /// Connections of the service whose sockets turned out to carry TLS.
+    pub tls_connections: u64,
+    /// Connections of a TLS library whose clear text is decoded.
+    pub tls_decoded: u64,
+    /// For which requests the service sent its statements.
+    pub db: DbReport,
 }
 
 /// What happened to connections on the way.
@@ -112,6 +131,12 @@ pub struct Report {
     pub counts: Counts,
     /// What to add to a time of the records' clock for nanoseconds since the epoch.
     pub epoch_offset_ns: u64,
+    /// Loops around queries, newest first.
+    pub findings: Vec<Finding>,
+    /// Statements that were not compared with others for lack of room.
+    pub not_compared: u64,
+    /// When this was so, `CLOCK_MONOTONIC` nanoseconds.
+    pub at_ns: u64,
 }
 
 /// The decoders and their numbers.
@@ -120,6 +145,7 @@ pub struct Traffic {
     streams: Streams,
     services: BTreeMap<u16, ServiceTraffic>,
     templates: BTreeMap<u16, Arc<Templates>>,
+    correlation: Correlation,
     limits: Limits,
     counts: Counts,
 }
@@ -130,6 +156,8 @@ struct ServiceTraffic {
     postgres: postgres::Postgres,
     /// The latest report, as long as nothing happened since.
     reported: Option<Arc<ServiceReport>>,
+    tls_connections: u64,
+    tls_decoded: u64,
 }
 
 impl ServiceTraffic {
@@ -138,6 +166,8 @@ impl ServiceTraffic {
             http: http::Http::new(limits.series, limits.routes, templates),
             postgres: postgres::Postgres::new(limits.series, limits.fingerprints),
             reported: None,
+            tls_connections: 0,
+            tls_decoded: 0,
         }
     }
 }
@@ -149,6 +179,7 @@ impl Traffic {
             streams: Streams::new(&limits),
             services: BTreeMap::new(),
             templates: BTreeMap::new(),
+            correlation: Correlation::new(limits.series, limits.n_plus_one),
             limits,
             counts: Counts::default(),
         }
@@ -157,6 +188,7 @@ impl Traffic {
     /// Takes one record.
     pub fn record(&mut self, record: &PayloadRecord<'_>) {
         let header = &record.header;
+        self.correlation.pass_time(header.ended_ns);
         let (limits, templates) = (&self.limits, &self.templates);
         let service = self.services.entry(header.service).or_insert_with(|| {
             let templates = templates.get(&header.service).cloned();
@@ -165,21 +197,43 @@ impl Traffic {
         service.reported = None;
         if header.kind == PayloadKind::Closed as u8 {
             if let Some(mut stream) = self.streams.remove(header.stream) {
-                stream.close(header.ended_ns, service, &mut self.counts);
+                stream.close(
+                    header.ended_ns,
+                    service,
+                    &mut self.correlation,
+                    &mut self.counts,
+                );
                 self.changed(stream.service);
             }
             return;
         }
+        if header.kind == PayloadKind::Encrypted as u8 {
+            service.tls_connections += 1;
+            return;
+        }
         self.counts.records += 1;
-        let (stream, evicted) = self.streams.get(record);
+        let (stream, mut evicted) = self.streams.get(record);
+        service.tls_decoded += u64::from(stream.takes_clear_text(record, &self.limits));
         let owner = stream.service;
-        stream.feed(record, service, &mut self.counts);
-        self.changed(owner);
-        if let Some(mut evicted) = evicted {
+        if let Some(evicted) = &mut evicted {
             self.counts.streams_evicted += 1;
-            evicted.forget(&mut self.counts);
+            evicted.forget(&mut self.correlation, &mut self.counts);
+        }
+        stream.feed(record, service, &mut self.correlation, &mut self.counts);
+        self.changed(owner);
+        if let Some(evicted) = evicted {
             self.changed(evicted.service);
         }
+    }
+
+    /// It is that late, `CLOCK_MONOTONIC` nanoseconds, though no record may tell.
+    pub fn pass_time(&mut self, now_ns: u64) {
+        self.correlation.pass_time(now_ns);
+    }
+
+    /// Loops around queries that are worth a warning, since the last call.
+    pub fn take_warnings(&mut self) -> Vec<Finding> {
+        self.correlation.take_warnings()
     }
 
     /// A connection of this service changed its state.
@@ -200,20 +254,37 @@ impl Traffic {
 
     /// Forgets services whose ids are about to be given to others, with all of their connections.
     pub fn forget(&mut self, services: &[u16]) {
+        for mut stream in self.streams.take_of_services(services) {
+            stream.forget(&mut self.correlation, &mut self.counts);
+        }
+        self.correlation.forget(services);
         for id in services {
             self.services.remove(id);
         }
-        self.streams.forget(services);
+    }
+
+    /// These processes have ended, and with them the connections whose end no record tells.
+    pub fn exited(&mut self, processes: &HashSet<u32>, at_ns: u64) {
+        for mut stream in self.streams.take_of_processes(processes) {
+            if let Some(service) = self.services.get_mut(&stream.service) {
+                service.reported = None;
+                stream.close(at_ns, service, &mut self.correlation, &mut self.counts);
+            }
+        }
     }
 
     /// Numbers since the start, at a time of the records' clock. Copies what changed since the
     /// last report, so that the caller may take its time.
     pub fn report(&mut self, now_ns: u64) -> Report {
         let mut now = self.streams.now();
+        let correlation = &self.correlation;
         let services = self.services.iter_mut().map(|(id, service)| {
+            // Both change with the time alone.
             let active_users = service.http.clients.count(now_ns);
+            let db = correlation.report(*id);
             if let Some(known) = &service.reported
                 && known.active_users == active_users
+                && known.db == db
             {
                 return (*id, Arc::clone(known));
             }
@@ -227,6 +298,9 @@ impl Traffic {
                 postgres_client: service.postgres.statements(Side::Client),
                 database_server: service.postgres.report(Side::Server, now.server),
                 database_client: service.postgres.report(Side::Client, now.client),
+                tls_connections: service.tls_connections,
+                tls_decoded: service.tls_decoded,
+                db,
             });
             service.reported = Some(Arc::clone(&report));
             (*id, report)
@@ -238,6 +312,9 @@ impl Traffic {
                 ..self.counts
             },
             epoch_offset_ns: 0,
+            findings: self.correlation.findings(),
+            not_compared: self.correlation.not_compared(),
+            at_ns: self.correlation.now_ns(),
         }
     }
 }

@@ -1,10 +1,17 @@
 //! The connections that are decoded.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use probe_common::payload::{PayloadKind, Role, StreamClass};
+use probe_common::{
+    payload::{PayloadKind, Role, StreamClass},
+    socket::Transport,
+};
 
-use super::{ConnectionState, Counts, Limits, ServiceTraffic, postgres::Link};
+use super::{
+    ConnectionState, Counts, Limits, RouteKey, ServiceTraffic,
+    correlation::{Call, Correlation},
+    postgres::Link,
+};
 use crate::{
     kernel::payload::PayloadRecord,
     wire::{
@@ -34,11 +41,15 @@ pub(super) struct Now {
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Stream {
+    number: u64,
+    transport: u8,
     pub(super) service: u16,
     side: Side,
     decoder: Decoder,
     /// Sequence numbers that are due, of sent and of received bytes.
     due: [u32; 2],
+    /// Whether what is decoded is the clear text of an encrypted connection.
+    tls: bool,
     last_ns: u64,
     link: Link,
 }
@@ -94,10 +105,23 @@ impl Streams {
         self.by_number.remove(&silent)
     }
 
-    /// Forgets the connections of these services.
-    pub(super) fn forget(&mut self, services: &[u16]) {
+    /// Takes out the connections of these services.
+    pub(super) fn take_of_services(&mut self, services: &[u16]) -> Vec<Stream> {
         self.by_number
-            .retain(|_, stream| !services.contains(&stream.service));
+            .extract_if(|_, stream| services.contains(&stream.service))
+            .map(|(_, stream)| stream)
+            .collect()
+    }
+
+    /// Takes out the connections that these processes used last and whose end nothing else tells:
+    /// the kernel has no hook for the end of a unix socket.
+    pub(super) fn take_of_processes(&mut self, processes: &HashSet<u32>) -> Vec<Stream> {
+        self.by_number
+            .extract_if(|_, stream| {
+                stream.transport != Transport::Tcp as u8 && processes.contains(&stream.link.tgid())
+            })
+            .map(|(_, stream)| stream)
+            .collect()
     }
 
     /// What the connections of each service are doing. A walk over all of them.
@@ -128,25 +152,33 @@ impl Streams {
     }
 }
 
+impl Decoder {
+    fn new(side: Side, class: u8, limits: &Limits) -> Self {
+        match StreamClass::from_byte(class) {
+            Some(StreamClass::Http1) => Self::Http(
+                Box::new(http1::Connection::new(side, limits.http)),
+                http1::Output::default(),
+            ),
+            Some(StreamClass::Postgres) => Self::Postgres(
+                Box::new(postgres::Connection::new(side, limits.postgres)),
+                Vec::new(),
+            ),
+            _ => Self::None,
+        }
+    }
+}
+
 impl Stream {
     fn new(record: &PayloadRecord<'_>, limits: &Limits) -> Self {
         let header = &record.header;
         let side = side_of(record);
-        let decoder = match StreamClass::from_byte(header.class) {
-            Some(StreamClass::Http1) => Decoder::Http(
-                Box::new(http1::Connection::new(side, limits.http)),
-                http1::Output::default(),
-            ),
-            Some(StreamClass::Postgres) => Decoder::Postgres(
-                Box::new(postgres::Connection::new(side, limits.postgres)),
-                Vec::new(),
-            ),
-            _ => Decoder::None,
-        };
         Self {
+            number: header.stream,
+            transport: header.transport,
             service: header.service,
             side,
-            decoder,
+            decoder: Decoder::new(side, header.class, limits),
+            tls: false,
             // A stream that is seen from its middle begins with whatever comes.
             due: [u32::MAX; 2],
             last_ns: header.ended_ns,
@@ -154,11 +186,25 @@ impl Stream {
         }
     }
 
+    /// Notes that clear text of an encrypted connection comes; whether that is its first.
+    pub(super) fn takes_clear_text(&mut self, record: &PayloadRecord<'_>, limits: &Limits) -> bool {
+        if record.header.tls == 0 || self.tls {
+            return false;
+        }
+        self.tls = true;
+        // Postgres agrees on encryption and goes on; through a tunnel anything may be said.
+        if !matches!(self.decoder, Decoder::Postgres(..)) {
+            self.decoder = Decoder::new(self.side, record.header.class, limits);
+        }
+        true
+    }
+
     /// Decodes one call.
     pub(super) fn feed(
         &mut self,
         record: &PayloadRecord<'_>,
         service: &mut ServiceTraffic,
+        correlation: &mut Correlation,
         counts: &mut Counts,
     ) {
         let header = &record.header;
@@ -178,14 +224,29 @@ impl Stream {
             head: record.head,
             tail: record.tail,
         };
+        let call = Call::from(header);
         match &mut self.decoder {
             Decoder::Http(connection, output) => {
+                if self.side == Side::Server {
+                    let due = connection.serials().next();
+                    match due.filter(|_| lost == 0) {
+                        Some(due) if sent => correlation.request_answered(&call, due),
+                        // An answer to nothing: its request was not seen.
+                        None if sent || lost > 0 => correlation.requests_lost(&call),
+                        _ => {}
+                    }
+                }
                 if lost > 0 {
                     connection.lost(direction, output);
                 }
                 connection.feed(direction, &segment, output);
             }
             Decoder::Postgres(connection, events) => {
+                match (self.side, sent) {
+                    (Side::Client, true) => correlation.statement_sent(&call),
+                    (Side::Client, false) => correlation.answer_received(&call),
+                    (Side::Server, _) => {}
+                }
                 if lost > 0 {
                     connection.lost(direction);
                 }
@@ -193,7 +254,7 @@ impl Stream {
             }
             Decoder::None => return,
         }
-        self.take(service, counts);
+        self.take(&call, service, correlation, counts);
     }
 
     /// Records of a direction that are missing before this one.
@@ -212,24 +273,49 @@ impl Stream {
     }
 
     /// The connection ended.
-    pub(super) fn close(&mut self, at_ns: u64, service: &mut ServiceTraffic, counts: &mut Counts) {
+    pub(super) fn close(
+        &mut self,
+        at_ns: u64,
+        service: &mut ServiceTraffic,
+        correlation: &mut Correlation,
+        counts: &mut Counts,
+    ) {
         match &mut self.decoder {
             Decoder::Http(connection, output) => connection.close(at_ns, output),
             Decoder::Postgres(connection, events) => connection.finish(events),
             Decoder::None => {}
         }
-        self.take(service, counts);
+        let nobody = Call {
+            stream: self.number,
+            service: self.service,
+            tgid: 0,
+            tid: 0,
+            started_ns: at_ns,
+            ended_ns: at_ns,
+        };
+        self.take(&nobody, service, correlation, counts);
+        correlation.stream_gone(self.number, std::iter::empty());
     }
 
     /// The connection made room for another one: what was under way on it is not known.
-    pub(super) fn forget(&mut self, counts: &mut Counts) {
-        if let Decoder::Http(connection, _) = &self.decoder {
-            counts.uncertain += connection.in_flight() as u64;
+    pub(super) fn forget(&mut self, correlation: &mut Correlation, counts: &mut Counts) {
+        match &self.decoder {
+            Decoder::Http(connection, _) => {
+                counts.uncertain += connection.in_flight() as u64;
+                correlation.stream_gone(self.number, connection.serials());
+            }
+            _ => correlation.stream_gone(self.number, std::iter::empty()),
         }
     }
 
-    /// Adds what the decoder said to the numbers.
-    fn take(&mut self, service: &mut ServiceTraffic, counts: &mut Counts) {
+    /// Adds what the decoder said of a call to the numbers.
+    fn take(
+        &mut self,
+        call: &Call,
+        service: &mut ServiceTraffic,
+        correlation: &mut Correlation,
+        counts: &mut Counts,
+    ) {
         let mut over = false;
         let (side, link) = (self.side, &mut self.link);
         match &mut self.decoder {
@@ -238,10 +324,25 @@ impl Stream {
                 output.stats = http1::Stats::default();
                 for event in output.events.drain(..) {
                     match event {
-                        http1::Event::Exchange(exchange) => {
-                            service.http.exchange(side, &exchange, link.peer(), counts);
+                        http1::Event::Begun(begun) if side == Side::Server => {
+                            correlation.request_begins(call, &begun);
                         }
-                        http1::Event::Opaque(_) => over = true,
+                        http1::Event::Begun(_) => {}
+                        http1::Event::Exchange(exchange) => {
+                            let peer = link.peer();
+                            let route = service.http.exchange(side, &exchange, peer, counts);
+                            if let Some(route) = route {
+                                let method = exchange.method.as_str();
+                                let route = RouteKey { method, route };
+                                correlation.request_ends(self.number, &exchange, route);
+                            }
+                        }
+                        http1::Event::Opaque(_) => {
+                            if side == Side::Server {
+                                correlation.requests_hidden(call);
+                            }
+                            over = true;
+                        }
                         http1::Event::NotHttp1(_) => {
                             counts.not_decoded += 1;
                             over = true;
@@ -251,6 +352,9 @@ impl Stream {
             }
             Decoder::Postgres(connection, events) => {
                 for event in events.drain(..) {
+                    if let (Side::Client, postgres::Event::Statement(statement)) = (side, &event) {
+                        correlation.statement(self.number, call.service, statement);
+                    }
                     let session = connection.session();
                     service.postgres.event(side, &event, session, link, counts);
                 }

@@ -201,6 +201,34 @@ fn a_connection_that_was_open_before_is_known_from_its_first_answer() {
     assert_eq!(states(&mut traffic), [("idle", 1)]);
 }
 
+/// The kernel does not tell when a unix socket is closed.
+#[test]
+fn a_connection_through_a_unix_socket_ends_with_its_process() {
+    let mut traffic = Traffic::new(Limits::default());
+    let (mut tcp, mut unix) = (
+        Talk::postgres(1, Role::Server),
+        Talk::postgres(2, Role::Server),
+    );
+    unix.header.transport = 2;
+    for talk in [&mut tcp, &mut unix] {
+        talk.connect(&mut traffic);
+    }
+    unix.client(&mut traffic, &message(b'Q', b"SELECT 1\0"));
+    assert_eq!(states(&mut traffic), [("active", 1), ("idle", 1)]);
+    traffic.exited(&HashSet::from([71]), 9 * MS);
+    assert_eq!(states(&mut traffic), [("active", 1), ("idle", 1)]);
+    traffic.exited(&HashSet::from([70]), 9 * MS);
+    assert_eq!(states(&mut traffic), [("idle", 1)]);
+    // What it was doing is over, too, in a way that nobody saw.
+    let report = service(&mut traffic, 1);
+    let outcomes: Vec<_> = report
+        .postgres_server
+        .keys()
+        .map(|key| key.outcome)
+        .collect();
+    assert_eq!(outcomes, [StatementOutcome::Unknown]);
+}
+
 #[test]
 fn what_is_encrypted_is_not_said_to_be_connecting_for_ever() {
     let mut traffic = Traffic::new(Limits::default());

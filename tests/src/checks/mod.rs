@@ -3,6 +3,7 @@
 //! These need the probe, a workload and Linux; nothing else. So the same checks run on the host
 //! (`tests/kernel.rs`) and inside a VM with nothing but busybox (`guest`).
 
+mod io_uring;
 mod processes;
 mod syscalls;
 mod tcp;
@@ -69,6 +70,7 @@ checks! {
     unix::bytes_over_unix_are_equal_in_every_way,
     unix::refused_unix_connects_are_counted,
     unix::bytes_through_a_socket_pair_are_counted,
+    io_uring::requests_to_an_io_uring_are_counted,
 }
 
 /// Runs the checks whose name contains `filter` (all without one) and prints what they found,
@@ -107,7 +109,7 @@ fn print_verifier_counts(site: &Site) -> Result<()> {
     let config = Config::new().with_payload().service("app", &[idle.pid()]);
     let probe = Probe::start(site, &config)?;
     let metrics = probe.metrics()?;
-    for name in ["process", "syscalls", "sockets", "payload"] {
+    for name in ["process", "syscalls", "sockets", "payload", "tls"] {
         let up = metrics.count("hostprobe_probe_up", &[("probe", name)]);
         anyhow::ensure!(
             up == 1,

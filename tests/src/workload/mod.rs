@@ -19,6 +19,7 @@ pub mod stream;
 mod syscalls;
 pub mod tally;
 mod trouble;
+mod uring;
 
 use std::ffi::OsString;
 
@@ -53,6 +54,7 @@ pub fn main(myself: &[OsString], arguments: &[String]) -> Result<()> {
         "pair" => peers::pair(&options),
         "refused" => trouble::refused(&options),
         "abandoned" => trouble::abandoned(&options),
+        "uring" => uring::uring(&options),
         "datagrams" => trouble::datagrams(&options),
         _ => bail!("there is no workload {mode}"),
     }

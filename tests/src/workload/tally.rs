@@ -43,10 +43,12 @@ pub enum Fact {
     SlowNanoseconds,
     /// Slow calls that took no longer than 2^25 ns (33.55 ms), seen from outside them.
     SlowWithinBucket,
+    /// Requests that an io_uring has done.
+    UringRequests,
 }
 
 impl Fact {
-    const ALL: [(Self, &'static str); 10] = [
+    const ALL: [(Self, &'static str); 11] = [
         (Self::Sent, "sent"),
         (Self::Received, "received"),
         (Self::Peeked, "peeked"),
@@ -57,6 +59,7 @@ impl Fact {
         (Self::Retransmits, "retransmits"),
         (Self::SlowNanoseconds, "slow_nanoseconds"),
         (Self::SlowWithinBucket, "slow_within_bucket"),
+        (Self::UringRequests, "uring_requests"),
     ];
 }
 

@@ -8,7 +8,11 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Buckets, database::DatabaseNumbers};
+use super::{
+    Buckets,
+    database::DatabaseNumbers,
+    db::{self, DbNumbers},
+};
 use crate::{
     metrics::{collect::ServiceNames, metric::seconds},
     traffic::{
@@ -30,6 +34,7 @@ pub(super) struct TrafficNumbers {
     postgres: Vec<StatementNumbers>,
     db_client: Vec<StatementNumbers>,
     database: DatabaseNumbers,
+    db: DbNumbers,
 }
 
 #[derive(Serialize)]
@@ -137,6 +142,8 @@ fn merge(into: &mut ServiceReport, other: &ServiceReport) {
         &other.postgres_client,
         add_statements,
     );
+    merge_tables(&mut into.db.routes, &other.db.routes, db::add);
+    merge_tables(&mut into.db.unattributed, &other.db.unattributed, db::add);
 }
 
 fn merge_tables<K: Ord + Clone, V: Default>(
@@ -189,6 +196,7 @@ impl From<&ServiceReport> for TrafficNumbers {
                 .map(StatementNumbers::from)
                 .collect(),
             database: DatabaseNumbers::from(report),
+            db: DbNumbers::from(&report.db),
         }
     }
 }

@@ -2,6 +2,7 @@
 // the probe started, and rates are made here, between the newest answer and one that is as old as
 // the chosen window.
 import { bar, fact, make, replace } from "./elements.js";
+import { drawFindings } from "./findings.js";
 import { between, bytes, duration, quantile, short, uptime } from "./numbers.js";
 import { drawDatabase } from "./database.js";
 import { drawTraffic, headline, trafficCalls } from "./traffic.js";
@@ -164,7 +165,8 @@ function busiest(now, then, seconds) {
 function drawDetail(now, then, seconds) {
   const service = now.services.find((service) => service.name === selected);
   $("detail").hidden = $("traffic").hidden = !service;
-  if (!service) return;
+  if (!service) { $("findings").hidden = true; return; }
+  drawFindings($("findings"), now.findings, service);
   const shown = view(service, then, seconds, now.bounds_seconds);
   drawTraffic($("traffic"), service, shown.before, seconds, now.latency_bounds_seconds);
   drawDatabase($("traffic"), service, shown.before, seconds, now.latency_bounds_seconds);

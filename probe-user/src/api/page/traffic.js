@@ -34,6 +34,7 @@ const statementCells = (series) => [series.operation,
 const KINDS = [
   { ...REQUEST, id: "requests", title: "Requests of ", headings: ["route"], card: "requests/s",
     note: ({ http }) => (http.users ? ` · ${short(http.users)} ${http.users === 1 ? "user" : "users"} in the last 5 min` : ""),
+    db: (service) => service.db.routes,
     series: (service) => service.http.requests, names: (series) => [series.method, series.route],
     cells: (series) => [breakable(series.method + " " + series.route)] },
   { ...STATEMENT, id: "statements", title: "Statements of ", headings: ["operation", "database"], card: "statements/s",
@@ -97,6 +98,43 @@ function collect(kind, service, before, name) {
   return [...rows.values()];
 }
 
+/** The time that each row waited for the database, and its statements; all that is certain. */
+function addDb(kind, rows, service, before) {
+  const identity = ({ method, route }) => JSON.stringify([method, route]);
+  const byRow = new Map(rows.map((row) => [identity(row.series), row]));
+  const older = new Map((before ? kind.db(before) : []).map((db) => [identity(db), db]));
+  for (const db of kind.db(service)) {
+    const row = byRow.get(identity(db));
+    if (!row) continue;
+    const old = older.get(identity(db)) || { statements: 0, seconds: 0 };
+    row.db = { statements: db.statements - old.statements, seconds: db.seconds - old.seconds };
+    row.total.db = db;
+  }
+}
+
+/** Of a request: its share of the duration that was the database's, and its statements. */
+function dbCell(row) {
+  const recent = row.recent.count > 0;
+  const db = recent ? row.db : row.total.db;
+  const { count, sum } = recent ? row.recent : row.total.timing;
+  if (!db || !db.statements || !count) return make("td", { class: "muted" }, "–");
+  const share = sum > 0 ? Math.min(100, Math.round((100 * db.seconds) / sum)) + " %" : "";
+  return make("td", { title: `${short(db.statements / count)} statements a request; ${share} of its time` },
+    duration(db.seconds / count), " ", make("span", { class: "muted" }, "× " + short(db.statements / count)));
+}
+
+/** What could not be told, so that nobody takes the column for the whole. */
+function unattributedNote(service) {
+  const sum = (list) => list.reduce((total, one) => total + one.statements, 0);
+  const missing = sum(service.db.unattributed), all = missing + sum(service.db.routes);
+  if (!missing) return [];
+  const reasons = service.db.unattributed.filter((one) => one.statements > 0)
+    .sort((a, b) => b.statements - a.statements).map((one) => `${one.reason.replaceAll("_", " ")} ${short(one.statements)}`);
+  const percent = (100 * missing) / all;
+  return [" ", make("span", { class: "note", title: reasons.join(", ") },
+    `· ${percent < 1 ? "under 1" : Math.round(percent)} % of the statements belong to no route for certain`)];
+}
+
 /** A quiet moment says nothing: then the whole time since the start does. */
 const observed = (row) => (row.recent.count ? row.recent : row.total.timing);
 
@@ -132,11 +170,14 @@ export function drawTraffic(parent, service, before, seconds, bounds) {
     section.hidden = rows.length === 0;
     if (section.hidden) continue;
     replace(section.querySelector("h2"), kind.title + service.name, " ",
-      make("span", { class: "note" }, "most total time first" + (kind.note ? kind.note(service) : "")));
+      make("span", { class: "note" }, "most total time first" + (kind.note ? kind.note(service) : "")),
+      ...(kind.db ? unattributedNote(service) : []));
+    if (kind.db) addDb(kind, rows, service, before);
     // Comparing means sorting by one thing: what a quiet window can't order, the whole time does.
     rows.sort((a, b) => b.recent.sum - a.recent.sum || b.total.timing.sum - a.total.timing.sum);
     const rate = (count) => (before && seconds > 0 ? count / seconds : 0);
-    replace(section.querySelector(".scroll"), table(kind, rows, rate, bounds));
+    const columns = kind.db && kind.db(service).length > 0 ? { ...kind, withDb: true } : kind;
+    replace(section.querySelector(".scroll"), table(columns, rows, rate, bounds));
   }
 }
 
@@ -156,6 +197,7 @@ function table(kind, rows, rate, bounds) {
   const headings = [
     ...kind.headings.map((text) => heading(text, { class: "text" })),
     heading(kind.unit), heading("errors/s"), heading("mean"), heading(percent),
+    ...(kind.withDb ? [heading("database", { title: "Time and statements a request, where that is certain" })] : []),
     kind.rows ? heading("rows/call") : heading("calls", { class: "total", title: "Since the probe started" }),
     heading(kind.problemTitle, { class: "errors" }),
   ];
@@ -180,6 +222,7 @@ function tableRow(kind, row, share, rate, bounds) {
     make("td", { class: rate(row.errors) > 0 ? "bad" : "muted" }, short(rate(row.errors))),
     make("td", {}, duration(shown.count ? shown.sum / shown.count : null)),
     make("td", {}, duration(quantile(shown, kind.quantile, bounds))),
+    ...(kind.withDb ? [dbCell(row)] : []),
     kind.rows ? make("td", {}, short(per)) : make("td", { class: "total" }, short(row.total.calls)),
     make("td", { class: "errors" }, ...problems(row, rate)));
 }

@@ -6,9 +6,10 @@ use super::*;
 use crate::{
     sql::{Operation, SqlInfo},
     traffic::{
-        BOUNDS_NS, ConnectionReport, ConnectionState, Counts, DatabaseReport, Fingerprint,
-        FingerprintReport, HttpClientKey, HttpSeries, HttpServerKey, PostgresSeries, Report,
-        ServiceReport, StatementKey, StatementOutcome, Timing, Totals,
+        BOUNDS_NS, ConnectionReport, ConnectionState, Counts, DatabaseReport, DbReport, DbTally,
+        Fingerprint, FingerprintReport, HttpClientKey, HttpSeries, HttpServerKey, PostgresSeries,
+        Report, RouteKey, ServiceReport, StatementKey, StatementOutcome, Timing, Totals,
+        Unattributed,
     },
 };
 
@@ -49,6 +50,13 @@ fn request(status: u16, aborted: u64) -> (HttpServerKey, HttpSeries) {
     (key, series)
 }
 
+fn route() -> RouteKey {
+    RouteKey {
+        method: "GET",
+        route: "/api/orders/{id}".into(),
+    }
+}
+
 fn service() -> ServiceReport {
     let client = HttpClientKey {
         method: "POST",
@@ -59,6 +67,8 @@ fn service() -> ServiceReport {
         http_server: [request(0, 1), request(200, 0)].into(),
         http_client: [(client, request(502, 0).1)].into(),
         http_active: 2,
+        tls_connections: 3,
+        tls_decoded: 2,
         postgres_server: [
             statement(StatementOutcome::Ok),
             statement(StatementOutcome::Error(*b"23505")),
@@ -69,6 +79,25 @@ fn service() -> ServiceReport {
         active_users: 7,
         database_server: database(3),
         database_client: database(3),
+        db: DbReport {
+            routes: [(
+                route(),
+                DbTally {
+                    statements: 5,
+                    ns: 1_500_000,
+                },
+            )]
+            .into(),
+            unattributed: [(
+                Unattributed::NoRequest,
+                DbTally {
+                    statements: 2,
+                    ns: 500_000,
+                },
+            )]
+            .into(),
+            ..DbReport::default()
+        },
     }
 }
 
@@ -86,7 +115,7 @@ async fn overview(change: impl FnOnce(&mut MadeUp)) -> Value {
                 desynchronised: 5,
                 uncertain: 6,
             },
-            epoch_offset_ns: 0,
+            ..source.fixture.traffic.clone()
         };
         change(source);
     });
@@ -262,6 +291,36 @@ async fn traffic_of_one_name_is_added_up() {
     assert_eq!(server["statements"][1]["calls"], 6);
     assert_eq!(server["statements"][1]["counts"][1], 4);
     assert_eq!(server["connect"]["count"], 2);
+    assert_eq!(
+        web["db"],
+        json!({
+            "routes": [
+                { "method": "GET", "route": "/api/orders/{id}", "statements": 10, "seconds": 0.003 },
+            ],
+            "unattributed": [{ "reason": "no_request", "statements": 4, "seconds": 0.001 }],
+        })
+    );
+}
+
+/// An operator who reads the finding must know what to change, and where.
+#[tokio::test]
+async fn a_loop_around_a_query_comes_with_its_route_and_its_cost() {
+    let found = json!([{
+        "service": "service01",
+        "pattern": "n_plus_one",
+        "method": "GET",
+        "route": "/items/{id}",
+        "fingerprint": "0000000000c0ffee",
+        "sql": "select name from items where id = ?",
+        "operation": "SELECT",
+        "count": 52,
+        "elapsed_seconds": 0.04,
+        "confidence": "high",
+        "times": 4,
+        "seconds_ago": 3.0,
+    }]);
+    assert_eq!(get_json("/api/n-plus-one").await["findings"], found);
+    assert_eq!(overview(|_| ()).await["findings"], found);
 }
 
 #[tokio::test]

@@ -44,6 +44,8 @@ const EXPECTED: &[(&str, [u32; 3])] = &[
     ("sock_family",       [  16,   16,   16]),
     ("sock_state",        [  18,   18,   18]),
     ("sock_protocol",     [ 516,  574,  532]),
+    ("sock_daddr",        [   0,    0,    0]),
+    ("sock_v6_daddr",     [  56,   56,   56]),
     ("sock_err",          [ 544,  284,  284]),
     ("sock_socket",       [ 624,  288,  288]),
     ("tcp_srtt_us",       [1672, 1728, 1680]),

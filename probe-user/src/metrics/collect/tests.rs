@@ -54,6 +54,27 @@ fn each_number_arrives_under_its_name() {
             2.0,
         ),
         (&metric::HTTP_SERVER_ABORTED, &[service, "/items/{id}"], 1.0),
+        (&metric::HTTP_DB_STATEMENTS, &[service, "/items/{id}"], 52.0),
+        (&metric::HTTP_DB_SECONDS, &[service, "/items/{id}"], 0.04),
+        (
+            &metric::HTTP_DB_UNATTRIBUTED_STATEMENTS,
+            &[service, "several_requests"],
+            3.0,
+        ),
+        (
+            &metric::HTTP_DB_UNATTRIBUTED_STATEMENTS,
+            &[service, "overflow"],
+            0.0,
+        ),
+        (
+            &metric::HTTP_DB_UNATTRIBUTED_SECONDS,
+            &[service, "several_requests"],
+            0.002,
+        ),
+        (&metric::N_PLUS_ONE, &[service, "0000000000c0ffee"], 4.0),
+        (&metric::N_PLUS_ONE, &[service, "other"], 1.0),
+        (&metric::REPEATED_QUERY, &[service, "000000000000beef"], 2.0),
+        (&metric::STREAM_PROBLEMS, &["not_compared"], 2.0),
         (
             &metric::HTTP_CLIENT_DURATION,
             &[service, "POST", "api.example", "503"],

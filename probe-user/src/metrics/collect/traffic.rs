@@ -1,6 +1,6 @@
 //! Requests, statements and the connections that they came on.
 
-use super::{ServiceNames, metric, postgres};
+use super::{ServiceNames, correlation, metric, postgres};
 use crate::{
     metrics::{
         families::{Exemplar, Families},
@@ -13,12 +13,22 @@ pub(super) fn collect(families: &mut Families, report: &Report, names: &ServiceN
     let offset_ns = report.epoch_offset_ns;
     for (id, service) in &report.services {
         let name = names.get(*id);
+        if service.tls_connections + service.tls_decoded > 0 {
+            families.counter(&metric::TLS_CONNECTIONS, [name], service.tls_connections);
+            families.counter(&metric::TLS_DECODED, [name], service.tls_decoded);
+        }
         http_server(families, name, service, offset_ns);
         http_client(families, name, service, offset_ns);
         postgres::collect(families, name, service, offset_ns);
+        correlation::collect(families, name, &service.db);
     }
     postgres::fingerprint_texts(families, report);
     counts(families, &report.counts);
+    families.counter(
+        &metric::STREAM_PROBLEMS,
+        ["not_compared"],
+        report.not_compared,
+    );
 }
 
 fn http_server(families: &mut Families, service: &str, report: &ServiceReport, offset_ns: u64) {

@@ -31,6 +31,8 @@ impl Tracker {
             self.on_exec(pid, service, table);
         } else if event.kind == ProcessEventKind::Exit as u32 {
             self.on_exit(pid, service, event.status);
+        } else if event.kind == ProcessEventKind::Map as u32 && self.is_live(service) {
+            self.to_examine.insert(pid);
         }
     }
 
@@ -57,6 +59,7 @@ impl Tracker {
 
     fn on_exit(&mut self, pid: u32, service: u16, status: u32) {
         self.processes.forget(pid);
+        self.to_examine.remove(&pid);
         let member = self.members.remove(&pid);
         let id = if service == UNTRACED {
             member.as_ref().map_or(UNTRACED, |member| member.service)

@@ -130,6 +130,11 @@ impl Link {
         }
     }
 
+    /// The process that used the connection last.
+    pub(in crate::traffic) fn tgid(&self) -> u32 {
+        self.tgid
+    }
+
     /// Stands for the other end's address; 0 where it is not known.
     pub(in crate::traffic) fn peer(&self) -> u32 {
         self.peer

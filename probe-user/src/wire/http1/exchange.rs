@@ -194,6 +194,8 @@ pub enum End {
 /// a keep-alive connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exchange {
+    /// The request's number on this connection, from 1, in the order of the requests.
+    pub serial: u64,
     /// Request method.
     pub method: Method,
     /// Path of the target without query and fragment, as sent (not decoded). `*` for the server
@@ -235,9 +237,25 @@ pub struct Exchange {
     pub aborted: bool,
 }
 
-/// What decoding a segment brought to light, in the order of the bytes.
+/// A request whose head is complete, or as complete as it will get: from now on it is in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// Its number on this connection, from 1; its [`Exchange`] has the same.
+    pub serial: u64,
+    /// Request method.
+    pub method: Method,
+    /// Trace context of the request, if well-formed.
+    pub trace: Option<TraceParent>,
+    /// As [`Exchange::started_ns`].
+    pub started_ns: u64,
+}
+
+/// What decoding a segment brought to light, in the order of the bytes. Each [`Begun`] is followed
+/// by exactly one [`Exchange`] of the same serial, at the latest when the connection is closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// A request is in flight. Its path is told at its end, when there is an answer to judge it by.
+    Begun(Begun),
     /// A request is over.
     Exchange(Exchange),
     /// The connection no longer speaks HTTP/1, by agreement; nothing of it is decoded any more.

@@ -29,8 +29,8 @@ mod track;
 use std::collections::VecDeque;
 
 pub use exchange::{
-    ClientAddress, ContentClass, End, Event, Exchange, Limits, Method, Output, Stats, TraceParent,
-    Upgrade, Version,
+    Begun, ClientAddress, ContentClass, End, Event, Exchange, Limits, Method, Output, Stats,
+    TraceParent, Upgrade, Version,
 };
 
 use super::stream::{Direction, Segment, Side};
@@ -66,7 +66,6 @@ enum Mode {
 /// A request whose response is not complete.
 #[derive(Debug)]
 struct Pending {
-    serial: u64,
     /// Its response, or a part of it, may be in bytes that are missing.
     doubtful: bool,
     expects_continue: bool,
@@ -252,6 +251,11 @@ impl Connection {
             Mode::NotHttp1 => State::NotHttp1,
             Mode::Closed => State::Closed,
         }
+    }
+
+    /// Numbers of the requests in flight, in their order: the response to the first is due.
+    pub fn serials(&self) -> impl Iterator<Item = u64> {
+        self.queue.iter().map(|pending| pending.exchange.serial)
     }
 
     /// Bytes held on the heap, for the caller's own bounds; without the allocator's overhead.

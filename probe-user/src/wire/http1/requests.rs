@@ -4,7 +4,7 @@ use crate::wire::classify::{HTTP2_PREFACE, Protocol};
 use crate::wire::stream::Segment;
 
 use super::body::{Body, Chunked, Passed};
-use super::exchange::{ContentClass, Event, Exchange, Output};
+use super::exchange::{Begun, ContentClass, Event, Exchange, Output};
 use super::head::{Framing, RequestHead};
 use super::line::{self, Start};
 use super::track::{Assembled, Call, Place, pieces};
@@ -198,6 +198,12 @@ impl Connection {
             out.stats.pipelines_too_deep += 1;
             self.unpair(out);
         }
+        out.events.push(Event::Begun(Begun {
+            serial: self.serial,
+            method: pending.exchange.method,
+            trace: pending.exchange.trace,
+            started_ns: pending.exchange.started_ns,
+        }));
         if self.mode == Mode::Decoding {
             self.queue.push_back(pending);
         } else {
@@ -220,7 +226,7 @@ impl Connection {
         if let Some(pending) = self
             .queue
             .back_mut()
-            .filter(|pending| pending.serial == serial)
+            .filter(|pending| pending.exchange.serial == serial)
         {
             let exchange = &mut pending.exchange;
             exchange.request_complete_ns = content.map(|_| call.end_ns);
@@ -232,11 +238,11 @@ impl Connection {
 impl Pending {
     fn new(request: RequestHead, serial: u64, started_ns: u64) -> Self {
         Self {
-            serial,
             doubtful: false,
             expects_continue: request.expects_continue,
             asked_upgrade: request.upgrade,
             exchange: Exchange {
+                serial,
                 method: request.method,
                 path: request.path,
                 host: request.host,

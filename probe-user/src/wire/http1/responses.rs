@@ -299,7 +299,7 @@ impl Connection {
             self.pipelines |= call.answered_ns(self.side) > next.exchange.started_ns;
         }
         if let Place::Body(body) = &self.requests.place {
-            let current = pending.serial == self.serial;
+            let current = pending.exchange.serial == self.serial;
             self.content_refused = current && pending.expects_continue && body.untouched();
         }
         self.last_chunk_due = false;

@@ -1,6 +1,7 @@
 //! What a user would lose if these failed: requests that are counted wrongly, or with another
 //! request's status.
 
+mod begun;
 mod gaps;
 mod golden;
 mod properties;
@@ -9,7 +10,7 @@ mod timing;
 
 use crate::wire::stream::{Direction, Segment, Side};
 
-use super::{Connection, Event, Exchange, Limits, Output, State, Stats};
+use super::{Connection, Event, Exchange, Limits, Method, Output, State, Stats};
 
 pub(super) const ASK: Direction = Direction::ToServer;
 pub(super) const ANSWER: Direction = Direction::ToClient;

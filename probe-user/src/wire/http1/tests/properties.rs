@@ -168,6 +168,7 @@ proptest! {
             }
         }
         prop_assert_eq!(script.connection.in_flight(), 0);
+        prop_assert_eq!(begun::begins_and_ends_once(&script.out.events), Ok(()));
         let exchanges = script.exchanges();
         prop_assert_eq!(exchanges.len(), talks.len());
         for (number, (exchange, talk)) in exchanges.iter().zip(&talks).enumerate() {
@@ -204,6 +205,7 @@ proptest! {
             }
         }
         script.close();
+        prop_assert_eq!(begun::begins_and_ends_once(&script.out.events), Ok(()));
         let exchanges = script.exchanges();
         prop_assert_eq!(exchanges.len(), talks.len(), "{:#?}", exchanges);
         for (number, exchange) in exchanges.iter().enumerate() {
@@ -240,6 +242,7 @@ proptest! {
             first += talks.len();
         }
         script.close();
+        prop_assert_eq!(begun::begins_and_ends_once(&script.out.events), Ok(()));
         for exchange in script.exchanges() {
             let Some(path) = &exchange.path else { continue };
             let number: usize = path.strip_prefix("/r").unwrap().parse().unwrap();
@@ -279,6 +282,7 @@ proptest! {
             }
         }
         script.close();
+        prop_assert_eq!(begun::begins_and_ends_once(&script.out.events), Ok(()));
         let mut seen = std::collections::BTreeSet::new();
         for exchange in script.exchanges() {
             let Some(path) = &exchange.path else { continue };
@@ -321,6 +325,7 @@ proptest! {
             prop_assert!(script.connection.in_flight() <= 8);
         }
         script.close();
+        prop_assert_eq!(begun::begins_and_ends_once(&script.out.events), Ok(()));
         for exchange in script.exchanges() {
             prop_assert!(exchange.finished_ns >= exchange.started_ns);
             prop_assert!(exchange.status.is_none_or(|status| (100..1000).contains(&status)));

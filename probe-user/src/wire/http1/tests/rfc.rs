@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::wire::classify::Protocol;
-use crate::wire::http1::{ContentClass, End, Method, Upgrade, Version};
+use crate::wire::http1::{ContentClass, End, Upgrade, Version};
 
 const GET: &str = "GET /a HTTP/1.1\r\nHost: h\r\n\r\n";
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";

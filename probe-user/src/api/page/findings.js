@@ -1,0 +1,43 @@
+// Loops around queries, in plain words.
+import { make, replace } from "./elements.js";
+import { duration, short } from "./numbers.js";
+
+const WRITES = /^(INSERT|UPDATE|DELETE|MERGE)$/;
+
+/** What to do about it. */
+const remedy = (found) =>
+  found.pattern === "repeated_query" ? "It asks for the same each time: remember the answer."
+    : WRITES.test(found.operation) ? "Write all rows with one statement."
+      : "Use a join, or one query with WHERE … IN (…).";
+
+const SURE = { high: "certain", medium: "likely", low: "possible" };
+
+function ago(seconds) {
+  if (seconds < 60) return "just now";
+  if (seconds < 3600) return Math.round(seconds / 60) + " min ago";
+  return Math.round(seconds / 3600) + " h ago";
+}
+
+function item(found) {
+  const again = found.pattern === "repeated_query" ? "the same query" : "a query";
+  const place = found.route === null ? "A burst on one connection" : found.method + " " + found.route;
+  const scope = found.route === null ? "" : " per request";
+  return make("li", {},
+    make("div", { class: "row" },
+      make("span", {}, make("strong", {}, place), ` runs ${again} `,
+        make("strong", {}, `${short(found.count)} times${scope}`), `, ${duration(found.elapsed_seconds)}. `,
+        make("span", { class: "muted" }, remedy(found))),
+      make("span", { class: found.confidence === "high" ? "badge end bad" : "badge end" }, SURE[found.confidence])),
+    make("code", { class: "sql" }, found.sql),
+    make("div", { class: "what" }, `seen ${short(found.times)} ${found.times === 1 ? "time" : "times"}, ${ago(found.seconds_ago)}`));
+}
+
+/** The findings of a service; nothing is drawn when there are none. */
+export function drawFindings(section, findings, service) {
+  const own = findings.filter((found) => found.service === service.name);
+  section.hidden = own.length === 0;
+  if (section.hidden) return;
+  replace(section.querySelector("h2"), "Queries in a loop in " + service.name, " ",
+    make("span", { class: "note" }, "one round trip each, where one query would do"));
+  replace(section.querySelector("ul"), ...own.map(item));
+}
