@@ -13,7 +13,6 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use probe_common::{
-    histogram::Histogram,
     loss::Loss,
     syscall::{
         HOT_SYSCALLS, MAX_SYSCALLS, SyscallErrorKey, SyscallKey, SyscallKind, SyscallLanes,
@@ -52,6 +51,11 @@ static SYSCALLS_HOT: PerCpuArray<SyscallStats> =
 #[map]
 static SYSCALLS: PerCpuHashMap<SyscallKey, SyscallStats> =
     PerCpuHashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+
+/// A histogram without observations, for new entries: on the stack it would take more than half of
+/// what all functions on the way share until Linux 6.12.
+#[map]
+static SYSCALL_NONE: Array<SyscallStats> = Array::with_max_entries(1, 0);
 
 /// Failures per service, syscall and errno.
 #[map]
@@ -277,7 +281,9 @@ fn count(key: SyscallKey, duration_ns: u64) {
 #[inline(never)]
 fn count_first(key: SyscallKey, duration_ns: u64) {
     // All CPUs' values start at zero; only the one made here may be lost to a race, so look again.
-    let _ = SYSCALLS.insert(key, Histogram::EMPTY, u64::from(BPF_NOEXIST));
+    if let Some(none) = SYSCALL_NONE.get(0) {
+        let _ = SYSCALLS.insert(key, none, u64::from(BPF_NOEXIST));
+    }
     match SYSCALLS.get_ptr_mut(key) {
         // SAFETY: as in `count`.
         Some(stats) => unsafe { (*stats).observe(duration_ns) },

@@ -3,6 +3,8 @@
 //!
 //! `cargo bench -p probe-user --bench decode`
 
+mod conversations;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,29 +18,10 @@ use probe_user::traffic::{self, Traffic};
 use probe_user::wire::postgres::{Connection, Event, Limits};
 use probe_user::wire::stream::{Direction, Segment, Side};
 
-/// Statements of one iteration.
-const STATEMENTS: u64 = 1000;
-
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
-    [&[kind], &length.to_be_bytes()[..], body].concat()
-}
-
-fn query(text: &str) -> Vec<u8> {
-    message(b'Q', format!("{text}\0").as_bytes())
-}
-
-fn row_and_end() -> Vec<u8> {
-    [
-        message(b'D', b"\0\x01\0\0\0\x05hello"),
-        message(b'C', b"SELECT 1\0"),
-        message(b'Z', b"I"),
-    ]
-    .concat()
-}
+use conversations::{Conversation, STATEMENTS, conversations};
 
 /// One call of each direction for every statement.
-fn run(conversation: &[(Vec<u8>, Vec<u8>)], cache: &mut SqlCache, out: &mut Vec<Event>) -> usize {
+fn run(conversation: &Conversation, cache: &mut SqlCache, out: &mut Vec<Event>) -> usize {
     let mut connection = Connection::new(Side::Server, Limits::default());
     let mut events = 0;
     for (number, (asked, answered)) in (0u64..).zip(conversation) {
@@ -53,66 +36,12 @@ fn run(conversation: &[(Vec<u8>, Vec<u8>)], cache: &mut SqlCache, out: &mut Vec<
     events
 }
 
-/// What is asked and what is answered.
-type Conversation = Vec<(Vec<u8>, Vec<u8>)>;
-
-fn streams() -> Vec<(&'static str, Conversation)> {
-    let description = message(
-        b'T',
-        b"\0\x01name\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0",
-    );
-    let simple = [description.clone(), row_and_end()].concat();
-    let select = "select name from item where id = ";
-    let execute = message(b'E', b"\0\0\0\0\0");
-    let sync = message(b'S', b"");
-    let bind = |statement: &str, parameter: u64| {
-        let parameter = format!("{parameter:08}");
-        let body = format!("\0{statement}\0\0\0\0\x01\0\0\0\x08{parameter}\0\0");
-        message(b'B', body.as_bytes())
-    };
-    let prepare = [
-        message(b'P', format!("s1\0{select}$1\0\0\0").as_bytes()),
-        sync.clone(),
-    ];
-    let prepared_answer = [message(b'1', b""), message(b'Z', b"I")].concat();
-    let mut prepared = vec![(prepare.concat(), prepared_answer)];
-    prepared.extend((0..STATEMENTS).map(|number| {
-        let asked = [bind("s1", number), execute.clone(), sync.clone()].concat();
-        (asked, [message(b'2', b""), row_and_end()].concat())
-    }));
-    let unnamed = (0..STATEMENTS).map(|number| {
-        let parse = message(b'P', format!("\0{select}$1\0\0\0").as_bytes());
-        let describe = message(b'D', b"P\0");
-        let asked = [
-            parse,
-            bind("", number),
-            describe,
-            execute.clone(),
-            sync.clone(),
-        ]
-        .concat();
-        let begun = [message(b'1', b""), message(b'2', b""), description.clone()].concat();
-        (asked, [begun, row_and_end()].concat())
-    });
-    let repeated =
-        (0..STATEMENTS).map(|number| (query(&format!("{select}{}", number % 10)), simple.clone()));
-    // No text comes twice within what the cache holds: each is read anew.
-    let literals =
-        (0..STATEMENTS).map(|number| (query(&format!("{select}{number}")), simple.clone()));
-    vec![
-        ("simple, repeated texts", repeated.collect()),
-        ("simple, new literals", literals.collect()),
-        ("extended, unnamed", unnamed.collect()),
-        ("extended, prepared", prepared),
-    ]
-}
-
 fn decode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("postgres");
     group
         .throughput(Throughput::Elements(STATEMENTS))
         .measurement_time(Duration::from_secs(3));
-    for (name, conversation) in streams() {
+    for (name, conversation) in conversations(0) {
         // As small for new literals that none is found again.
         let entries = if name.contains("new") { 100 } else { 4096 };
         let mut cache = SqlCache::new(entries, 1 << 20);

@@ -18,13 +18,16 @@
 
 pub mod bench;
 pub mod checks;
+pub mod drivers;
 pub mod exposition;
 pub mod http;
 pub mod postgres;
 pub mod probe;
 pub mod process;
+pub mod servers;
 pub mod site;
 pub mod strace;
+pub mod tls;
 pub mod waiting;
 pub mod web;
 pub mod workload;

@@ -1,9 +1,11 @@
 //! A Postgres cluster of the test's own: own directory, own port, own socket directory.
 
 use std::{
+    io::Write,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -14,16 +16,18 @@ use crate::{
     probe::free_address,
     process::{Process, run},
     site::need,
+    tls::Certificate,
     waiting::{self, PATIENCE},
 };
 
 /// Where Debian's package postgresql-15 puts its programs.
 const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 
-/// The files of a cluster that isn't running.
-#[derive(Debug)]
+/// The files of a cluster that isn't running. A copy has the same files: to start them again, keep
+/// one.
+#[derive(Clone, Debug)]
 pub struct Cluster {
-    directory: TempDir,
+    directory: Arc<TempDir>,
     address: SocketAddr,
 }
 
@@ -39,7 +43,7 @@ impl Cluster {
             .context("there is no user postgres: install Debian's package postgresql-15")?;
         nix::unistd::chown(directory.path(), Some(user.uid), Some(user.gid))?;
         let cluster = Self {
-            directory,
+            directory: Arc::new(directory),
             address: free_address()?,
         };
         let mut command = as_postgres(&initdb);
@@ -53,8 +57,39 @@ impl Cluster {
             cluster.address.port(),
             cluster.directory.path().display()
         );
-        std::fs::write(cluster.data().join("postgresql.auto.conf"), settings)?;
-        Ok(cluster)
+        cluster.with(&settings)
+    }
+
+    /// Adds lines to the server's settings; the last of several for one setting counts.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn with(self, settings: &str) -> Result<Self> {
+        let path = self.data().join("postgresql.auto.conf");
+        let mut file = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(path)?;
+        writeln!(file, "{settings}")?;
+        Ok(self)
+    }
+
+    /// Takes TLS on TCP, with a certificate of its own, so that clients of libpq use it there unless
+    /// they are told not to.
+    ///
+    /// # Errors
+    /// openssl is not installed.
+    pub fn with_tls(self) -> Result<Self> {
+        let certificate = Certificate::create(self.directory.path())?;
+        let user = User::from_name("postgres")?.context("there is no user postgres")?;
+        for path in [&certificate.certificate, &certificate.key] {
+            nix::unistd::chown(path, Some(user.uid), Some(user.gid))?;
+        }
+        self.with(&format!(
+            "ssl = on\nssl_cert_file = '{}'\nssl_key_file = '{}'",
+            certificate.certificate.display(),
+            certificate.key.display()
+        ))
     }
 
     fn data(&self) -> PathBuf {
@@ -126,9 +161,32 @@ impl Postgres {
         self.process.pid()
     }
 
+    /// What it has logged so far.
+    ///
+    /// # Errors
+    /// The log can't be read.
+    pub fn log(&self) -> Result<String> {
+        self.process.output()
+    }
+
+    /// Directory of the unix socket.
+    pub fn socket_directory(&self) -> &Path {
+        self.cluster.directory.path()
+    }
+
+    /// Where it listens on TCP; the unix socket has the same port.
+    pub fn address(&self) -> SocketAddr {
+        self.cluster.address
+    }
+
     /// Arguments of every client program, for a TCP connection.
     pub fn over_tcp(&self) -> Vec<String> {
         self.arguments(&self.cluster.address.ip().to_string())
+    }
+
+    /// Connection string for a TCP connection, as libpq and asyncpg take it.
+    pub fn url_over_tcp(&self) -> String {
+        format!("postgresql://postgres@{}/postgres", self.cluster.address)
     }
 
     /// Arguments of every client program, for a connection through the unix socket.
@@ -163,12 +221,25 @@ impl Postgres {
     /// # Errors
     /// psql is not installed or can't connect.
     pub fn psql(&self, connection: &[String], statements: &[&str]) -> Result<String> {
+        self.psql_in("postgres", connection, statements)
+    }
+
+    /// Likewise in another database.
+    ///
+    /// # Errors
+    /// As [`Self::psql`].
+    pub fn psql_in(
+        &self,
+        database: &str,
+        connection: &[String],
+        statements: &[&str],
+    ) -> Result<String> {
         let mut command = Command::new(need(&format!("{PROGRAMS}/psql"), "postgresql-client-15")?);
         command.args(["-X", "-A", "-t", "-q"]).args(connection);
         for statement in statements {
             command.args(["-c", statement]);
         }
-        command.arg("postgres");
+        command.arg(database);
         let output = command.output().context("psql")?;
         // 1 says that a statement failed, which tests want; 2 that there was no connection.
         ensure!(

@@ -85,6 +85,17 @@ impl Process {
         Ok(input.write_all(bytes)?)
     }
 
+    /// Writes to its standard input, which stays open.
+    ///
+    /// # Errors
+    /// It reads no more.
+    pub fn tell(&mut self, text: &str) -> Result<()> {
+        let input = self.child.stdin.as_mut().context("started without input")?;
+        input
+            .write_all(text.as_bytes())
+            .with_context(|| format!("telling {} {text:?}", self.name))
+    }
+
     /// Sends a signal.
     ///
     /// # Errors

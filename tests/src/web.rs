@@ -22,14 +22,23 @@ use crate::{
 /// is made once, under the target directory.
 ///
 /// # Errors
-/// Python is not installed, or the packages can't be fetched from PyPI.
+/// As [`environment`].
 pub fn python() -> Result<PathBuf> {
-    let requirements = repository().join("tests/apps/requirements.txt");
+    environment("venv", "requirements.txt")
+}
+
+/// The Python interpreter that has the packages of a file in `tests/apps`. The environment is made
+/// once, under this name in the target directory.
+///
+/// # Errors
+/// Python is not installed, or the packages can't be fetched from PyPI.
+pub fn environment(name: &str, requirements: &str) -> Result<PathBuf> {
+    let requirements = repository().join("tests/apps").join(requirements);
     let wanted = std::fs::read_to_string(&requirements)?;
-    let environment = target_directory().join("venv");
+    let environment = target_directory().join(name);
     std::fs::create_dir_all(target_directory())?;
     // Several test programs may want it at once; the lock goes with the file.
-    let lock = File::create(target_directory().join("venv.lock"))?;
+    let lock = File::create(target_directory().join(format!("{name}.lock")))?;
     lock.lock()?;
     let python = environment.join("bin/python");
     let installed = environment.join("installed-requirements.txt");
@@ -65,6 +74,19 @@ pub fn command() -> Result<(SocketAddr, Command)> {
     Ok((address, command))
 }
 
+/// A command in `tests/apps/DIRECTORY` of a Python module's program, without bytecode files.
+///
+/// # Errors
+/// As [`python`].
+pub fn module(directory: &str, name: &str) -> Result<Command> {
+    let mut command = Command::new(python()?);
+    command
+        .args(["-m", name])
+        .current_dir(repository().join("tests/apps").join(directory))
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    Ok(command)
+}
+
 /// The app, until its owner is gone.
 #[derive(Debug)]
 pub struct WebApp {
@@ -84,6 +106,16 @@ impl WebApp {
         Ok(app)
     }
 
+    /// Starts a server that will listen there and answer `/health`, and waits until it does.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn serve(name: &str, address: SocketAddr, command: Command) -> Result<Self> {
+        let mut app = Self::running_as(address, Process::spawn(name, command)?);
+        app.wait_ready()?;
+        Ok(app)
+    }
+
     /// Takes over a process that [`command`] was run as.
     pub fn running_as(address: SocketAddr, process: Process) -> Self {
         Self { process, address }
@@ -96,7 +128,10 @@ impl WebApp {
     pub fn wait_ready(&mut self) -> Result<()> {
         waiting::until("the web app answers", PATIENCE, || {
             if let Some(status) = self.process.ended()? {
-                bail!("uvicorn ended with {status}:\n{}", self.process.output()?);
+                bail!(
+                    "the server ended with {status}:\n{}",
+                    self.process.output()?
+                );
             }
             let answer = http::get(self.address, "/health", &[]);
             Ok(answer
@@ -113,6 +148,13 @@ impl WebApp {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it has written so far.
+    pub fn log(&self) -> String {
+        self.process
+            .output()
+            .unwrap_or_else(|error| format!("(no log: {error})"))
     }
 
     /// Asks it to end and waits for that.

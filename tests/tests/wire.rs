@@ -46,10 +46,18 @@ fn counted_by_postgres(postgres: &Postgres) -> Result<BTreeMap<String, (u64, u64
 }
 
 fn statements_equal(mode: &str, connection: fn(&Postgres) -> Vec<String>) -> Result<()> {
+    statements_of_cluster_equal(Cluster::create()?, mode, connection)
+}
+
+fn statements_of_cluster_equal(
+    cluster: Cluster,
+    mode: &str,
+    connection: fn(&Postgres) -> Vec<String>,
+) -> Result<()> {
     const CLIENTS: u64 = 4;
     const TRANSACTIONS: u64 = 150;
     let site = site()?;
-    let postgres = Cluster::create()?.start()?;
+    let postgres = cluster.start()?;
     postgres.fill()?;
     let unix = postgres.over_unix();
     postgres.psql(&unix, &["CREATE EXTENSION pg_stat_statements"])?;
@@ -149,6 +157,21 @@ fn prepared_statements_equal_postgres_own_count_over_tcp() -> Result<()> {
 #[test]
 fn prepared_statements_equal_postgres_own_count_over_unix() -> Result<()> {
     statements_equal("prepared", Postgres::over_unix)
+}
+
+/// libpq asks for TLS over TCP by itself, so that a server that has it gets it.
+#[test]
+fn simple_statements_equal_postgres_own_count_over_tls() -> Result<()> {
+    statements_of_cluster_equal(Cluster::create()?.with_tls()?, "simple", Postgres::over_tcp)
+}
+
+#[test]
+fn prepared_statements_equal_postgres_own_count_over_tls() -> Result<()> {
+    statements_of_cluster_equal(
+        Cluster::create()?.with_tls()?,
+        "prepared",
+        Postgres::over_tcp,
+    )
 }
 
 #[test]

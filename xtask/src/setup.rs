@@ -30,6 +30,8 @@ pub(crate) enum Group {
     Build,
     /// The end-to-end tests
     Test,
+    /// Measuring under load, which needs what the end-to-end tests need, too
+    Bench,
     /// The kernel matrix
     Vm,
     /// The checks of `cargo xtask ci`
@@ -39,7 +41,14 @@ pub(crate) enum Group {
 }
 
 impl Group {
-    pub(crate) const ALL: &[Self] = &[Self::Build, Self::Test, Self::Vm, Self::Lint, Self::Dist];
+    pub(crate) const ALL: &[Self] = &[
+        Self::Build,
+        Self::Test,
+        Self::Bench,
+        Self::Vm,
+        Self::Lint,
+        Self::Dist,
+    ];
 
     fn name(self) -> String {
         self.to_possible_value()
@@ -140,8 +149,30 @@ const NEEDS: &[Need] = &[
     },
     Need {
         group: Group::Test,
+        name: "openssl",
+        why: "makes the certificates of the servers that the tests speak TLS with",
+        met: Met::Command("openssl"),
+        source: Source::Apt(&["openssl"]),
+    },
+    Need {
+        group: Group::Test,
+        name: "nginx",
+        why: "the tests watch one of their own, as a server of files and as a proxy; Debian starts \
+              another one on port 80, which they do not need",
+        met: Met::File("/usr/sbin/nginx"),
+        source: Source::Apt(&["nginx-light"]),
+    },
+    Need {
+        group: Group::Test,
+        name: "Node.js",
+        why: "the tests watch a server on its http module",
+        met: Met::Command("node"),
+        source: Source::Apt(&["nodejs"]),
+    },
+    Need {
+        group: Group::Test,
         name: "Python with venv",
-        why: "the web app that the tests watch runs in an environment of its own",
+        why: "the apps that the tests watch, and the database drivers, run in an environment of their own",
         met: Met::By(has_python_venv),
         source: Source::Apt(&["python3", "python3-venv"]),
     },
@@ -162,6 +193,13 @@ const NEEDS: &[Need] = &[
                 .all(|name| find_command(name).is_some())
         }),
         source: Source::Apt(&["prometheus"]),
+    },
+    Need {
+        group: Group::Bench,
+        name: "wrk",
+        why: "puts the measured web app under load",
+        met: Met::Command("wrk"),
+        source: Source::Apt(&["wrk"]),
     },
     Need {
         group: Group::Vm,

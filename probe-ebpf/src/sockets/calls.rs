@@ -230,17 +230,14 @@ fn count_by_kind(
 ) -> Option<Transport> {
     if let Some(socket) = SOCKETS.get_ptr_mut(sk as u64) {
         // SAFETY: a live map value; the fields are read and written whole.
-        let is_over = unsafe {
+        unsafe {
             if call.now_ns.wrapping_sub((*socket).rtt_sampled_ns) > RTT_SAMPLE_NS {
                 (*socket).rtt_sampled_ns = call.now_ns;
                 sample_rtt(sk, call.service);
             }
-            (*socket).state == SocketState::Closed as u8
-        };
+        }
         count_tcp(call.service, direction, bytes);
-        // On loopback the answer to what is sent may end the connection before the call returns; what
-        // it said must not begin a stream that nothing ends.
-        return (!is_over).then_some(Transport::Tcp);
+        return Some(Transport::Tcp);
     }
     match kind_of(sk) {
         Ok(Kind::Tcp(state)) => {
@@ -250,6 +247,7 @@ fn count_by_kind(
                 stats.tcp_adopted_by_use = stats.tcp_adopted_by_use.wrapping_add(1);
             }
             count_tcp(call.service, direction, bytes);
+            // Nothing tells the end of what is over already.
             (state != TCP_CLOSE).then_some(Transport::Tcp)
         }
         Ok(Kind::Unix) => {

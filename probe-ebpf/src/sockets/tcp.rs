@@ -106,10 +106,9 @@ fn ended(sk: *const u8) {
     let service = socket.service;
     let opened_ns = socket.opened_ns;
     socket.state = SocketState::Closed as u8;
-    // SAFETY: no preconditions.
-    let now_ns = unsafe { bpf_ktime_get_ns() };
-    payload::end(sk as u64, now_ns);
     if let Some(stats) = stats(service) {
+        // SAFETY: no preconditions.
+        let now_ns = unsafe { bpf_ktime_get_ns() };
         stats.tcp_closed = stats.tcp_closed.wrapping_add(1);
         if opened_ns != 0 {
             stats.tcp_lifetime.observe(now_ns.saturating_sub(opened_ns));
@@ -126,6 +125,10 @@ fn tcp_destroy_sock(ctx: BtfTracePointContext) {
         return;
     };
     let _ = SOCKETS.remove(sk);
+    // Not when the state changes: a reset of the peer's closes the socket while the call that moved
+    // the last bytes may still be under way, and what it moved is told when it returns.
+    // SAFETY: no preconditions.
+    payload::end(sk, unsafe { bpf_ktime_get_ns() });
     if socket.state == SocketState::Reported as u8 || socket.state == SocketState::Closed as u8 {
         return;
     }

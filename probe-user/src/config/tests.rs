@@ -332,6 +332,24 @@ fn a_scope_without_discovery_is_a_mistake() {
     );
 }
 
+/// Two executions are no loop, and a threshold that nothing reaches is a way to switch it off that
+/// nobody sees.
+#[test]
+fn thresholds_of_loops_have_a_range() {
+    let found = problems("[n_plus_one]\nmin_count = 2\nmin_ms = 60001\nmax_gap_ms = 0\n");
+    let expected = [
+        "config.toml: line 2: `n_plus_one.min_count` = 2: allowed is a whole number from 3 to 1000",
+        "config.toml: line 3: `n_plus_one.min_ms` = 60001: \
+         allowed is a whole number of milliseconds from 0 to 60000",
+        "config.toml: line 4: `n_plus_one.max_gap_ms` = 0: \
+         allowed is a whole number of milliseconds from 1 to 10000",
+    ];
+    assert_eq!(found, expected);
+    let mut new = Config::default();
+    new.n_plus_one.enabled = false;
+    assert_eq!(Config::default().needs_restart(&new), ["n_plus_one"]);
+}
+
 #[test]
 fn only_targets_change_without_a_restart() {
     let old = Config::default();

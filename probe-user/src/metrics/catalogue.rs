@@ -141,7 +141,7 @@ catalogue! {
     HTTP_DB_UNATTRIBUTED_STATEMENTS: Counter<2> = "hostprobe_http_db_unattributed_statements_total"
         ["service", "reason"]
         None Http PAYLOAD_PROBE;
-        "Statements that the service sent and that belong to no request for certain. With the attributed ones these are all, but for those of requests in flight."
+        "Statements that the service sent and that belong to no request for certain. With the attributed ones these are all, but for those of requests in flight. Reasons: no_request (none in flight in the process), other_thread, several_requests (of the thread or the trace), thread_changed (the process hands work from thread to thread), request_over, request_unknown, records_lost, overflow."
         => "sum by (service) (rate(hostprobe_http_db_unattributed_statements_total[5m])) / (sum by (service) (rate(hostprobe_http_db_unattributed_statements_total[5m])) + sum by (service) (rate(hostprobe_http_db_statements_total[5m])))"
 
     HTTP_DB_UNATTRIBUTED_SECONDS: Counter<2> = "hostprobe_http_db_unattributed_seconds_total"

@@ -1,4 +1,8 @@
-//! Measuring what the probe costs.
+//! What the probe costs, measured in paired and interleaved rounds.
 
+pub mod decode;
+pub mod documents;
 pub mod measurer;
+pub mod overhead;
+pub mod rounds;
 pub mod syscalls;

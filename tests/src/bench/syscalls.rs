@@ -4,14 +4,16 @@ use std::{
     fmt::Write as _,
     io::{BufRead, BufReader, Write},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use super::measurer::{self, LOOPS, Loop};
+use super::{
+    measurer::{self, LOOPS, Loop},
+    rounds::{Random, median},
+};
 use crate::{
     probe::{Config, Probe},
     process::Process,
@@ -81,7 +83,7 @@ pub fn run(rounds: usize, calls: u64, cpu: Option<usize>) -> Result<String> {
     let mut random = Random::new()?;
     for round in 0..rounds {
         let mut row = Round::default();
-        for index in random.order() {
+        for index in random.order(VARIANTS.len()) {
             row[index] = measure(&site, &mut measurer, &idle, VARIANTS[index], calls)?;
         }
         eprintln!("round {} of {rounds}: {row:.0?}", round + 1);
@@ -211,33 +213,6 @@ impl Floor {
     }
 }
 
-/// xorshift64: enough to shuffle four variants.
-struct Random(u64);
-
-impl Random {
-    fn new() -> Result<Self> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
-        Ok(Self(u64::from(now.subsec_nanos()) | 1 << 40))
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        #[allow(clippy::cast_possible_truncation, reason = "a random number")]
-        let number = self.0 as usize;
-        number % bound
-    }
-
-    fn order(&mut self) -> [usize; VARIANTS.len()] {
-        let mut order = [0, 1, 2, 3];
-        for last in (1..order.len()).rev() {
-            order.swap(last, self.below(last + 1));
-        }
-        order
-    }
-}
-
 /// Medians over the rounds.
 struct Report {
     rounds: usize,
@@ -336,36 +311,5 @@ impl Report {
         let path = directory.join("syscalls.json");
         std::fs::write(&path, serde_json::to_string_pretty(&report)?)
             .with_context(|| format!("writing {}", path.display()))
-    }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    if values.len() % 2 == 1 {
-        values[middle]
-    } else {
-        f64::midpoint(values[middle - 1], values[middle])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_lies_in_the_middle() {
-        assert!((median(vec![3.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
-        assert!((median(vec![4.0, 1.0, 2.0, 3.0]) - 2.5).abs() < f64::EPSILON);
-    }
-
-    #[test]
-    fn every_order_has_every_variant() {
-        let mut random = Random::new().unwrap();
-        for _ in 0..20 {
-            let mut order = random.order();
-            order.sort_unstable();
-            assert_eq!(order, [0, 1, 2, 3]);
-        }
     }
 }

@@ -1,9 +1,9 @@
-//! What the probe costs the programs on the host, per call.
+//! What the probe costs: per call, under load, and in the decoder.
 #![allow(clippy::print_stdout, reason = "the table is the result")]
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use end_to_end::bench::{measurer, syscalls};
+use end_to_end::bench::{decode, measurer, overhead, syscalls};
 
 /// Measures what the probe costs.
 #[derive(Parser)]
@@ -26,6 +26,30 @@ enum What {
         #[arg(long)]
         cpu: Option<usize>,
     },
+    /// A web app and Postgres under load, observed by nothing, the probe, and what people use.
+    Overhead {
+        /// Each round measures every variant of every scenario once, in a random order.
+        #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=50))]
+        rounds: u8,
+        /// Seconds of each measurement.
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..=60))]
+        seconds: u64,
+        /// One round of one second: whether it works, not what it costs.
+        #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
+        quick: bool,
+        /// Only scenarios whose name contains this; the numbers are printed, but not kept.
+        #[arg(long)]
+        only: Option<String>,
+        /// Measure nothing: write the numbers of the last run into the documents.
+        #[arg(long, conflicts_with_all = ["rounds", "seconds", "quick", "only"])]
+        write: bool,
+    },
+    /// The rates that criterion measured last.
+    Decode {
+        /// Also write them into the documents.
+        #[arg(long)]
+        write: bool,
+    },
     /// The measured program: reads a loop's name and its number of calls from standard input.
     #[command(hide = true)]
     Measurer {
@@ -40,6 +64,33 @@ fn main() -> Result<()> {
         What::Syscalls { rounds, calls, cpu } => {
             let report = syscalls::run(rounds, calls, cpu)?;
             println!("{report}");
+            Ok(())
+        }
+        What::Overhead { write: true, .. } => {
+            println!("{}", overhead::write()?);
+            Ok(())
+        }
+        What::Overhead {
+            rounds,
+            seconds,
+            quick,
+            only,
+            write: false,
+        } => {
+            let (rounds, seconds) = if quick { (1, 1) } else { (rounds, seconds) };
+            let options = overhead::Options {
+                rounds: rounds.into(),
+                seconds,
+                only,
+            };
+            println!("{}", overhead::run(&options)?);
+            Ok(())
+        }
+        What::Decode { write } => {
+            print!("{}", decode::table()?);
+            if write {
+                decode::write()?;
+            }
             Ok(())
         }
         What::Measurer { cpu } => measurer::run(cpu),

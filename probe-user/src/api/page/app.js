@@ -165,8 +165,7 @@ function busiest(now, then, seconds) {
 function drawDetail(now, then, seconds) {
   const service = now.services.find((service) => service.name === selected);
   $("detail").hidden = $("traffic").hidden = !service;
-  if (!service) { $("findings").hidden = true; return; }
-  drawFindings($("findings"), now.findings, service);
+  if (!service) return;
   const shown = view(service, then, seconds, now.bounds_seconds);
   drawTraffic($("traffic"), service, shown.before, seconds, now.latency_bounds_seconds);
   drawDatabase($("traffic"), service, shown.before, seconds, now.latency_bounds_seconds);
@@ -295,6 +294,7 @@ function draw() {
   $("version").textContent = `${now.about.version} · Linux ${now.about.kernel} · up ${uptime(now.about.uptime_seconds)}`;
   $("summary").textContent = now.about.ready ? now.about.summary : "Not ready: " + now.about.not_ready_because;
   drawCards(now, then, seconds);
+  drawFindings($("findings"), now.findings);
   drawDetail(now, then, seconds);
   drawProbes(now);
   drawLosses(now);

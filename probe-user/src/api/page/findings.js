@@ -2,6 +2,7 @@
 import { make, replace } from "./elements.js";
 import { duration, short } from "./numbers.js";
 
+const SHOWN = 8;
 const WRITES = /^(INSERT|UPDATE|DELETE|MERGE)$/;
 
 /** What to do about it. */
@@ -10,7 +11,7 @@ const remedy = (found) =>
     : WRITES.test(found.operation) ? "Write all rows with one statement."
       : "Use a join, or one query with WHERE … IN (…).";
 
-const SURE = { high: "certain", medium: "likely", low: "possible" };
+const SURE = { high: "very likely", medium: "likely", low: "possible" };
 
 function ago(seconds) {
   if (seconds < 60) return "just now";
@@ -24,7 +25,7 @@ function item(found) {
   const scope = found.route === null ? "" : " per request";
   return make("li", {},
     make("div", { class: "row" },
-      make("span", {}, make("strong", {}, place), ` runs ${again} `,
+      make("span", {}, make("span", { class: "muted" }, found.service + ": "), make("strong", {}, place), ` runs ${again} `,
         make("strong", {}, `${short(found.count)} times${scope}`), `, ${duration(found.elapsed_seconds)}. `,
         make("span", { class: "muted" }, remedy(found))),
       make("span", { class: found.confidence === "high" ? "badge end bad" : "badge end" }, SURE[found.confidence])),
@@ -32,12 +33,11 @@ function item(found) {
     make("div", { class: "what" }, `seen ${short(found.times)} ${found.times === 1 ? "time" : "times"}, ${ago(found.seconds_ago)}`));
 }
 
-/** The findings of a service; nothing is drawn when there are none. */
-export function drawFindings(section, findings, service) {
-  const own = findings.filter((found) => found.service === service.name);
-  section.hidden = own.length === 0;
+/** The latest findings of all services; nothing is drawn when there are none. */
+export function drawFindings(section, findings) {
+  section.hidden = findings.length === 0;
   if (section.hidden) return;
-  replace(section.querySelector("h2"), "Queries in a loop in " + service.name, " ",
-    make("span", { class: "note" }, "one round trip each, where one query would do"));
-  replace(section.querySelector("ul"), ...own.map(item));
+  const more = findings.length - SHOWN;
+  replace(section.querySelector("ul"), ...findings.slice(0, SHOWN).map(item),
+    ...(more > 0 ? [make("li", { class: "muted" }, `and ${more} more in `, make("a", { href: "/api/n-plus-one" }, "/api/n-plus-one"))] : []));
 }

@@ -46,6 +46,9 @@ impl Session {
             _ if self.holed => self.note_ending(frame),
             _ => self.answer_to_first(frame, now, out),
         }
+        if frame.kind == b'E' && body::is_fatal(frame.body) {
+            self.session_ends(now, out);
+        }
         self.spill(out);
         Next::Continue
     }
@@ -100,6 +103,15 @@ impl Session {
             (Some(Request::Execute { .. }), b'I') => self.complete(Ending::Empty, now),
             _ => self.violation(out),
         }
+    }
+
+    /// The server ends the session with an error: no ReadyForQuery follows, and not every socket tells
+    /// when it is closed, so that what was held back for those is handed out now.
+    fn session_ends(&mut self, now: u64, out: &mut Vec<Event>) {
+        if self.holed {
+            self.resolve(now, out);
+        }
+        self.flush(None, out);
     }
 
     /// Whether a tag can be that of the first request, as far as both are known.

@@ -48,17 +48,29 @@ pub(super) fn target(body: &[u8]) -> Option<(u8, Option<u64>)> {
 }
 
 /// ErrorResponse: the code (field `C`; it stands before every text of the user's).
-pub(super) fn sqlstate(mut body: &[u8]) -> SqlState {
-    while let Some((field, rest)) = body.split_first() {
-        let Some((value, rest)) = string(rest) else {
-            break;
-        };
-        if *field == b'C' {
-            return value.try_into().map_or(SqlState::UNKNOWN, SqlState);
+pub(super) fn sqlstate(body: &[u8]) -> SqlState {
+    field(body, b'C')
+        .and_then(|value| value.try_into().ok())
+        .map_or(SqlState::UNKNOWN, SqlState)
+}
+
+/// ErrorResponse: whether the server ends the session with it. Field `V` is the severity that is
+/// never translated (since 9.6); before that, field `S` in English has to do.
+pub(super) fn is_fatal(body: &[u8]) -> bool {
+    let severity = field(body, b'V').or_else(|| field(body, b'S'));
+    matches!(severity, Some(b"FATAL" | b"PANIC"))
+}
+
+/// A field of ErrorResponse.
+fn field(mut body: &[u8], wanted: u8) -> Option<&[u8]> {
+    loop {
+        let (field, rest) = body.split_first()?;
+        let (value, rest) = string(rest)?;
+        if *field == wanted {
+            return Some(value);
         }
         body = rest;
     }
-    SqlState::UNKNOWN
 }
 
 /// A CommandComplete tag.

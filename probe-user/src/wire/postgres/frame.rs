@@ -168,6 +168,19 @@ impl Framer {
 
     /// Type and length of the body, once the header is complete; lost if it can't be one.
     fn header(&mut self, input: &mut &[u8], now: u64) -> Option<(u8, u64)> {
+        // Nearly always the whole header is at hand.
+        if self.have == 0
+            && !self.untyped
+            && let Some((whole, rest)) = input.split_first_chunk::<5>()
+        {
+            *input = rest;
+            self.begun = now;
+            let header = message_header(self.direction, whole);
+            if header.is_none() {
+                self.lose();
+            }
+            return header;
+        }
         let wanted = if self.untyped { 4 } else { 5 };
         if self.have == 0 {
             if input.is_empty() {

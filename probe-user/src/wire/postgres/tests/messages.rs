@@ -363,3 +363,23 @@ fn the_end_leaves_nothing_out() {
         Operation::Select
     );
 }
+
+/// A backend that is terminated says why and goes; its last statement must not wait for a
+/// ReadyForQuery, or for an end of the connection that nobody may see.
+#[test]
+fn a_fatal_error_ends_the_statement_at_once() {
+    let fatal = |severity: &str| {
+        let body = format!("SFATAL\0V{severity}\0C57P01\0Mterminating connection\0\0");
+        message(b'E', body.as_bytes())
+    };
+    let mut wire = Wire::started();
+    wire.client(&query("select pg_terminate_backend(1)"))
+        .server(&[&answer("T D")[..], &fatal("FATAL")].concat());
+    assert_eq!(wire.short(), ["select pg_terminate_backend(?) 1 57P01"]);
+    // The severity counts that is never translated.
+    let mut wire = Wire::started();
+    wire.client(&query("select 1")).server(&fatal("ERROR"));
+    assert!(wire.short().is_empty());
+    wire.server(&answer("ZI"));
+    assert_eq!(wire.short().len(), 1);
+}

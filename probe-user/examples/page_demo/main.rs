@@ -1,6 +1,8 @@
 //! Serves the live page over made-up numbers that move, to work on the page without a kernel:
 //! `cargo run -p probe-user --example page_demo -- 127.0.0.1:9739 [empty|lossy]`.
 
+mod loops;
+
 use std::{
     collections::BTreeMap,
     sync::Arc,
@@ -17,13 +19,12 @@ use probe_user::{
     api::{CollectError, Collected, Source, Status, serve},
     kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime},
     metrics::{Build, ExitCount, ServiceView},
-    sql::{Operation, SqlCache, SqlInfo},
+    sql::SqlCache,
     targets::Exit,
     traffic::{
-        Confidence, ConnectionReport, ConnectionState, Counts, DatabaseReport, DbReport, DbTally,
-        Encryption, Exemplar, Exemplars, Finding, Fingerprint, FingerprintReport, HttpClientKey,
-        HttpSeries, HttpServerKey, Pattern, PostgresSeries, RouteKey, ServiceReport, StatementKey,
-        StatementOutcome, Timing, Totals, Unattributed,
+        ConnectionReport, ConnectionState, Counts, DatabaseReport, Encryption, Exemplar, Exemplars,
+        Fingerprint, FingerprintReport, HttpClientKey, HttpSeries, HttpServerKey, PostgresSeries,
+        ServiceReport, StatementKey, StatementOutcome, Timing, Totals,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -60,7 +61,14 @@ const REQUESTS: [(&str, &str, u16, f64, f64, f64); 12] = [
     ("POST", "/api/orders", 201, 22.0, 38_000_000.0, 0.0),
     ("POST", "/api/orders", 409, 0.8, 9_000_000.0, 0.0),
     ("POST", "/api/orders", 503, 0.6, 240_000_000.0, 0.0),
-    ("GET", "/api/orders/{id}/items", 200, 47.0, 4_600_000.0, 0.0),
+    (
+        "GET",
+        "/api/orders/{id}/items",
+        200,
+        47.0,
+        31_000_000.0,
+        0.0,
+    ),
     ("GET", "/static/{file}", 200, 520.0, 90_000.0, 0.0),
     ("GET", "/static/{file}", 304, 260.0, 60_000.0, 0.0),
     ("GET", "/api/export", 200, 0.07, 1_900_000_000.0, 0.2),
@@ -335,7 +343,7 @@ fn add_traffic(collected: &mut Collected, seconds: f64) {
             database_client: database(0.9, seconds),
             tls_connections: 3,
             tls_decoded: 2,
-            db: db_by_request(seconds),
+            db: loops::db_by_request(seconds),
             ..ServiceReport::default()
         }
         .into(),
@@ -361,119 +369,13 @@ fn add_traffic(collected: &mut Collected, seconds: f64) {
         .try_into()
         .unwrap_or(0);
     collected.traffic.at_ns = total(1e9, seconds);
-    collected.traffic.findings = findings(collected.traffic.at_ns);
+    collected.traffic.findings = loops::findings(collected.traffic.at_ns);
     collected.traffic.counts = Counts {
         records: total(9_000.0, seconds),
         streams: 46,
         uncertain: 5,
         ..Counts::default()
     };
-}
-
-/// Method, route, statements a second, typical nanoseconds each.
-const DB: [(&str, &str, f64, f64); 5] = [
-    ("GET", "/api/products/{id}", 632.0, 410_000.0),
-    ("GET", "/api/products", 84.0, 4_900_000.0),
-    ("POST", "/api/orders", 160.0, 2_600_000.0),
-    ("GET", "/api/orders/{id}/items", 1_128.0, 140_000.0),
-    ("GET", "/api/export", 0.3, 380_000_000.0),
-];
-
-fn db_by_request(seconds: f64) -> DbReport {
-    let tally = |rate: f64, ns: f64| DbTally {
-        statements: total(rate, seconds),
-        ns: total(rate * ns, seconds),
-    };
-    DbReport {
-        routes: DB
-            .map(|(method, route, rate, ns)| {
-                let route = route.into();
-                (RouteKey { method, route }, tally(rate, ns))
-            })
-            .into(),
-        unattributed: [
-            (Unattributed::SeveralRequests, tally(121.0, 500_000.0)),
-            (Unattributed::NoRequest, tally(14.0, 900_000.0)),
-        ]
-        .into(),
-        ..DbReport::default()
-    }
-}
-
-/// Route, query, and what it is like.
-type Loop = (
-    Option<(&'static str, &'static str)>,
-    &'static str,
-    Operation,
-    Pattern,
-    u32,
-    u64,
-    Confidence,
-);
-
-const LOOPS: [Loop; 4] = [
-    (
-        Some(("GET", "/api/orders/{id}/items")),
-        "select id, name, price from products where id = ?",
-        Operation::Select,
-        Pattern::NPlusOne,
-        24,
-        3_400_000,
-        Confidence::High,
-    ),
-    (
-        Some(("POST", "/api/orders")),
-        "insert into order_lines (order_id, product_id, amount) values (?)",
-        Operation::Insert,
-        Pattern::NPlusOne,
-        11,
-        29_000_000,
-        Confidence::Medium,
-    ),
-    (
-        Some(("GET", "/api/products")),
-        "select value from settings where name = ?",
-        Operation::Select,
-        Pattern::RepeatedQuery,
-        50,
-        61_000_000,
-        Confidence::High,
-    ),
-    (
-        None,
-        "select * from stock where product_id = ? for update",
-        Operation::Select,
-        Pattern::NPlusOne,
-        7,
-        58_000_000,
-        Confidence::Low,
-    ),
-];
-
-fn findings(at_ns: u64) -> Vec<Finding> {
-    let finding = |(index, one): (u64, Loop)| {
-        let (route, text, operation, pattern, count, elapsed_ns, confidence) = one;
-        Finding {
-            service: 2,
-            pattern,
-            route: route.map(|(method, route)| RouteKey {
-                method,
-                route: route.into(),
-            }),
-            sql: Arc::new(SqlInfo {
-                text: text.into(),
-                fingerprint: index,
-                operation,
-                complete: true,
-            }),
-            count,
-            elapsed_ns,
-            confidence,
-            times: 1 + index * index * 40,
-            at_ns: at_ns.saturating_sub(index * 400_000_000_000),
-        }
-    };
-    (0..).zip(LOOPS).map(finding).collect()
 }
 
 fn requests(share: f64, seconds: f64) -> BTreeMap<HttpServerKey, HttpSeries> {
