@@ -3,7 +3,7 @@
 use aya_ebpf::{Global, helpers::bpf_probe_read_user};
 use probe_common::{
     loss::Loss,
-    payload::{PayloadKind, Role, Stream},
+    payload::{PayloadKind, Role, Stream, StreamClass},
     socket::{SocketState, Traffic, Transport, Witness},
     syscall::SyscallKind,
 };
@@ -58,10 +58,13 @@ impl Direction {
 pub(crate) fn concern(kind: u8, result: i64) -> bool {
     const CONNECT: u8 = SyscallKind::Connect as u8;
     const ACCEPT: u8 = SyscallKind::Accept as u8;
+    const RECEIVE: u8 = SyscallKind::Receive as u8;
+    const RECEIVE_FROM: u8 = SyscallKind::ReceiveFrom as u8;
+    const RECEIVE_MESSAGE: u8 = SyscallKind::ReceiveMessage as u8;
     match kind {
         CONNECT => true,
-        // Descriptors begin at 0.
-        ACCEPT => result >= 0,
+        // Descriptors begin at 0, and nothing received is the end of what the other side sends.
+        ACCEPT | RECEIVE | RECEIVE_FROM | RECEIVE_MESSAGE => result >= 0,
         _ => result > 0,
     }
 }
@@ -114,6 +117,9 @@ pub(crate) fn on_call(call: &Call) {
         _ => call.result as u64,
     };
     if !peeked && let Some(socket) = transferred(call, call.arg0(), direction, bytes) {
+        if bytes == 0 {
+            return on_nothing_received(call, &socket);
+        }
         let moved = Moved {
             kind: direction.kind(),
             bytes,
@@ -125,6 +131,24 @@ pub(crate) fn on_call(call: &Call) {
         && let Some(socket) = transferred(call, call.arg2(), Direction::Sent, bytes)
     {
         payload::missed_sent(socket.sk);
+    }
+}
+
+/// Nothing was received: the other side sends no more. The kernel has no hook for the end of an AF_UNIX
+/// socket, so this is the end of what a client reads from one, such as an answer that lasts until the
+/// connection's end. A server may still answer.
+#[inline(always)]
+fn on_nothing_received(call: &Call, socket: &Transferred) {
+    // A read of no bytes says nothing; a message's length is not at hand.
+    let has_length = call.kind != SyscallKind::ReceiveMessage as u8;
+    if has_length && call.arg2() == 0 {
+        return;
+    }
+    if let Some(stream) = &socket.stream
+        && stream.transport == Transport::Unix as u8
+        && (stream.role == Role::Client as u8 || stream.class == StreamClass::Postgres as u8)
+    {
+        payload::end(socket.sk as u64, call.now_ns);
     }
 }
 
@@ -152,7 +176,11 @@ fn buffers_of(call: &Call) -> Buffers {
     if VECTOR.contains(&call.kind) {
         return Buffers::Vector(call.arg1(), call.arg2());
     }
-    if MESSAGE.contains(&call.kind) {
+    // Of several messages the first is looked at. Where they were received, its length is not that of
+    // its buffers, unless it is the only one.
+    let first_of_several = call.kind == SyscallKind::SendMessages as u8
+        || call.kind == SyscallKind::ReceiveMessages as u8 && call.result == 1;
+    if first_of_several || MESSAGE.contains(&call.kind) {
         let entry = (call.arg1() + MSG_IOV) as *const [u64; 2];
         // SAFETY: the helper checks the user's address itself.
         if let Ok([vector, count]) = unsafe { bpf_probe_read_user(entry) } {
