@@ -83,6 +83,9 @@ pub enum SyscallKind {
     SendMessage = 15,
     /// `mmap`: a file that is mapped to be executed may be a library.
     Map = 16,
+    /// `uretprobe`, `uprobe`: how the kernel (since 6.11) enters the programs on functions. Not a call
+    /// of the program's, and not counted.
+    Probe = 17,
 }
 
 /// Where the architecture keeps a function's first arguments and its result in `struct pt_regs`, by

@@ -185,6 +185,10 @@ fn sys_exit(ctx: BtfTracePointContext) {
     if call.nr as usize >= MAX_SYSCALLS {
         return losses::count(Loss::UnknownSyscall);
     }
+    let kind = kind_of(call.nr);
+    if kind == SyscallKind::Probe as u8 {
+        return;
+    }
     if COUNT_SYSCALLS.load() != 0 {
         count(
             SyscallKey {
@@ -201,7 +205,6 @@ fn sys_exit(ctx: BtfTracePointContext) {
             });
         }
     }
-    let kind = kind_of(call.nr);
     if kind != SyscallKind::Other as u8 && sockets::concern(kind, result) {
         sockets::on_call(&Call {
             registers,

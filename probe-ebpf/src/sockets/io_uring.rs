@@ -2,7 +2,7 @@
 //! syscalls.
 //!
 //! Hooks: `tp_btf/io_uring_submit_req` (Linux 6.2), `tp_btf/io_uring_submit_sqe` (its name from 5.1
-//! to 6.1); one of them exists. What a kernel thread takes from the ring by itself
+//! to 6.1): the daemon takes the one that exists. What a kernel thread takes from the ring by itself
 //! (`IORING_SETUP_SQPOLL`) is that thread's, and is not counted.
 
 use aya_ebpf::{
@@ -15,16 +15,6 @@ use crate::traced;
 
 #[btf_tracepoint(function = "io_uring_submit_req")]
 fn io_uring_submit_req(_: BtfTracePointContext) {
-    count();
-}
-
-#[btf_tracepoint(function = "io_uring_submit_sqe")]
-fn io_uring_submit_sqe(_: BtfTracePointContext) {
-    count();
-}
-
-#[inline(always)]
-fn count() {
     let service = traced::service_of((bpf_get_current_pid_tgid() >> 32) as u32);
     if service != UNTRACED
         && let Some(stats) = stats(service)

@@ -64,6 +64,7 @@ fn kind_of(name: &str) -> SyscallKind {
         "connect" => SyscallKind::Connect,
         "accept" | "accept4" => SyscallKind::Accept,
         "mmap" => SyscallKind::Map,
+        "uretprobe" | "uprobe" => SyscallKind::Probe,
         "exit" | "exit_group" => SyscallKind::Exit,
         "fork" | "vfork" | "clone" | "clone3" => SyscallKind::Fork,
         _ => SyscallKind::Other,
@@ -84,6 +85,7 @@ mod tests {
             (Sysno::connect, SyscallKind::Connect),
             (Sysno::clone3, SyscallKind::Fork),
             (Sysno::getppid, SyscallKind::Other),
+            (Sysno::mmap, SyscallKind::Map),
         ] {
             assert_eq!(
                 kinds[usize::try_from(call.id()).unwrap()],

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    programs::{BtfTracePoint, Iter, ProgramError, UProbe},
+    programs::{BtfTracePoint, Iter, ProgramError, ProgramFd, UProbe},
 };
 use aya_log::LEVEL;
 use probe_common::{offsets::Offsets, payload::PayloadLimits};
@@ -300,12 +300,8 @@ fn attach_program(
 ) -> Result<MeasuredProgram, AttachError> {
     let loaded = ebpf.program_mut(program.name).ok_or(AttachError::Absent)?;
     let fd = match program.hook {
-        Hook::Tracepoint(name) => {
-            let tracepoint: &mut BtfTracePoint = loaded.try_into()?;
-            tracepoint.load(name, btf)?;
-            tracepoint.attach()?;
-            tracepoint.fd()?.try_clone()?
-        }
+        Hook::Tracepoint(name) => attach_tracepoint(loaded.try_into()?, &[name], btf)?,
+        Hook::Renamed(names) => attach_tracepoint(loaded.try_into()?, names, btf)?,
         // Run on demand, see `seed`.
         Hook::Iterator(name) => {
             let iterator: &mut Iter = loaded.try_into()?;
@@ -320,6 +316,24 @@ fn attach_program(
         }
     };
     Ok(MeasuredProgram::new(program.name, fd)?)
+}
+
+/// Attaches to the first of these tracepoints that the kernel has.
+fn attach_tracepoint(
+    tracepoint: &mut BtfTracePoint,
+    names: &[&str],
+    btf: &Btf,
+) -> Result<ProgramFd, AttachError> {
+    let mut loaded = Err(AttachError::Absent);
+    for name in names {
+        loaded = tracepoint.load(name, btf).map_err(AttachError::from);
+        if loaded.is_ok() {
+            break;
+        }
+    }
+    loaded?;
+    tracepoint.attach()?;
+    Ok(tracepoint.fd()?.try_clone()?)
 }
 
 /// Says what the kernel said, with the verifier's last words rather than its whole log.

@@ -235,6 +235,7 @@ impl KernelProbe {
 /// As [`KernelProbe::start`].
 pub fn load(wanted: &Wanted) -> Result<Loaded, LoadError> {
     let resolution = resolve()?;
+    give_memory_back();
     let loaded = loader::load(wanted, &resolution.offsets, &resolution.missing);
     give_memory_back();
     loaded

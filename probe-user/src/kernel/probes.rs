@@ -29,6 +29,8 @@ pub struct Program {
 pub enum Hook {
     /// A BTF raw tracepoint, by the tracepoint's name.
     Tracepoint(&'static str),
+    /// Likewise, by the names that it has had, the latest first.
+    Renamed(&'static [&'static str]),
     /// A BPF iterator, by what it walks over.
     Iterator(&'static str),
     /// Functions of libraries that traced processes map (uprobes), by their names. Loaded once,
@@ -109,9 +111,11 @@ pub const SOCKETS: Probe = Probe {
         optional(tracepoint("tcp_retransmit_skb")),
         optional(tracepoint("tcp_receive_reset")),
         optional(tracepoint("tcp_send_reset")),
-        // The same hook under the names that it has had.
-        optional(tracepoint("io_uring_submit_req")),
-        optional(tracepoint("io_uring_submit_sqe")),
+        Program {
+            name: "io_uring_submit_req",
+            hook: Hook::Renamed(&["io_uring_submit_req", "io_uring_submit_sqe"]),
+            optional: true,
+        },
         optional(Program {
             name: "seed_sockets",
             hook: Hook::Iterator("task_file"),

@@ -220,7 +220,9 @@ impl Traffic {
             evicted.forget(&mut self.correlation, &mut self.counts);
         }
         stream.feed(record, service, &mut self.correlation, &mut self.counts);
-        self.changed(owner);
+        if owner != header.service {
+            self.changed(owner);
+        }
         if let Some(evicted) = evicted {
             self.changed(evicted.service);
         }

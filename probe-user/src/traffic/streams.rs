@@ -1,11 +1,12 @@
 //! The connections that are decoded.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use probe_common::{
     payload::{PayloadKind, Role, StreamClass},
     socket::Transport,
 };
+use rustc_hash::FxHashMap;
 
 use super::{
     ConnectionState, Counts, Limits, RouteKey, ServiceTraffic,
@@ -23,7 +24,8 @@ use crate::{
 /// Connections by the kernel side's number, at most so many.
 #[derive(Debug)]
 pub(super) struct Streams {
-    by_number: HashMap<u64, Stream>,
+    // The numbers are the kernel side's own: nobody can choose them to collide.
+    by_number: FxHashMap<u64, Stream>,
     limits: Limits,
 }
 
@@ -65,7 +67,7 @@ enum Decoder {
 impl Streams {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            by_number: HashMap::new(),
+            by_number: FxHashMap::default(),
             limits: *limits,
         }
     }
@@ -81,8 +83,8 @@ impl Streams {
     /// The connection of a record, and the one that had to make room for it.
     pub(super) fn get(&mut self, record: &PayloadRecord<'_>) -> (&mut Stream, Option<Stream>) {
         let number = record.header.stream;
-        let is_new = !self.by_number.contains_key(&number);
-        let evicted = if is_new && self.by_number.len() >= self.limits.streams {
+        let is_full = self.by_number.len() >= self.limits.streams;
+        let evicted = if is_full && !self.by_number.contains_key(&number) {
             self.evict()
         } else {
             None

@@ -6,6 +6,7 @@ use std::{
 };
 
 use lru::LruCache;
+use rustc_hash::FxHashMap;
 
 use super::{Call, DbTally, Unattributed};
 use crate::traffic::n_plus_one::Scope;
@@ -70,14 +71,15 @@ impl Thread {
 /// as long as they have any.
 #[derive(Debug)]
 pub(super) struct Flights {
-    requests: HashMap<RequestKey, InFlight>,
-    threads: HashMap<u32, Thread>,
+    requests: FxHashMap<RequestKey, InFlight>,
+    threads: FxHashMap<u32, Thread>,
     /// Requests in flight by process.
-    processes: HashMap<u32, usize>,
+    processes: FxHashMap<u32, usize>,
     /// Requests in flight by service and trace.
+    // Whoever sends requests chooses these, so they are hashed with a key.
     traces: HashMap<(u16, u128), BTreeSet<RequestKey>>,
     /// Connections that carry what nobody sees, and the thread that works for it.
-    blind: HashMap<u64, u32>,
+    blind: FxHashMap<u64, u32>,
     /// Processes in which one thread goes on with what another has begun.
     moving: LruCache<u32, ()>,
 }
@@ -85,11 +87,11 @@ pub(super) struct Flights {
 impl Flights {
     pub(super) fn new() -> Self {
         Self {
-            requests: HashMap::new(),
-            threads: HashMap::new(),
-            processes: HashMap::new(),
+            requests: FxHashMap::default(),
+            threads: FxHashMap::default(),
+            processes: FxHashMap::default(),
             traces: HashMap::new(),
-            blind: HashMap::new(),
+            blind: FxHashMap::default(),
             moving: LruCache::new(NonZeroUsize::new(MOVING).unwrap_or(NonZeroUsize::MIN)),
         }
     }

@@ -23,9 +23,10 @@ mod sent;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use flight::{Flights, InFlight, RequestKey};
+use rustc_hash::FxHashMap;
 use sent::Connection;
 
 use super::{
@@ -164,7 +165,7 @@ struct ServiceDb {
 #[derive(Debug)]
 pub(super) struct Correlation {
     flights: Flights,
-    connections: HashMap<u64, Connection>,
+    connections: FxHashMap<u64, Connection>,
     services: BTreeMap<u16, ServiceDb>,
     detector: Detector,
     limit: usize,
@@ -177,7 +178,7 @@ impl Correlation {
     pub(super) fn new(limit: usize, settings: Settings) -> Self {
         Self {
             flights: Flights::new(),
-            connections: HashMap::new(),
+            connections: FxHashMap::default(),
             services: BTreeMap::new(),
             detector: Detector::new(settings),
             limit,

@@ -7,6 +7,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use lru::LruCache;
+use rustc_hash::FxBuildHasher;
 
 use super::event::CopyDirection;
 use super::limits::Limits;
@@ -114,9 +115,10 @@ pub(super) enum Gone {
 #[derive(Debug)]
 pub(super) struct Names {
     unnamed_statement: Prepared,
-    statements: LruCache<u64, Prepared>,
+    // Keys are hashes already; who makes them collide slows down the own connection, by little.
+    statements: LruCache<u64, Prepared, FxBuildHasher>,
     unnamed_portal: Option<Portal>,
-    portals: LruCache<u64, Portal>,
+    portals: LruCache<u64, Portal, FxBuildHasher>,
     savepoints: Vec<u64>,
     /// Whether a name was ever given to another text: then a name says nothing after a loss.
     reuses_names: bool,
@@ -128,9 +130,9 @@ impl Names {
         let at_least_one = |limit| NonZeroUsize::new(limit).unwrap_or(NonZeroUsize::MIN);
         let mut names = Self {
             unnamed_statement: Prepared::default(),
-            statements: LruCache::unbounded(),
+            statements: LruCache::unbounded_with_hasher(FxBuildHasher),
             unnamed_portal: None,
-            portals: LruCache::unbounded(),
+            portals: LruCache::unbounded_with_hasher(FxBuildHasher),
             savepoints: Vec::new(),
             reuses_names: false,
             evicted: 0,

@@ -3,6 +3,8 @@
 
 mod properties;
 
+use std::collections::HashMap;
+
 use super::*;
 use crate::{
     kernel::payload::PayloadRecord,
