@@ -234,6 +234,7 @@ impl KernelProbe {
 /// # Errors
 /// As [`KernelProbe::start`].
 pub fn load(wanted: &Wanted) -> Result<Loaded, LoadError> {
+    keep_large_allocations_apart();
     let resolution = resolve()?;
     give_memory_back();
     let loaded = loader::load(wanted, &resolution.offsets, &resolution.missing);
@@ -256,6 +257,20 @@ fn resolve() -> Result<Resolution, LoadError> {
         }
     }
     Ok(offsets::resolve(&btf))
+}
+
+/// Type information is many megabytes, and is read twice: by us, and by the loader. The allocator is to
+/// map each of its tables by itself, so that they are gone when they are freed, and the first reading
+/// makes room for the second.
+fn keep_large_allocations_apart() {
+    #[cfg(target_env = "gnu")]
+    const LARGE: libc::c_int = 128 << 10;
+    // SAFETY: sets a parameter of the allocator and touches nothing else. Without it more memory is
+    // held, no more.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
+    }
 }
 
 /// Hands what loading took back to the system: the allocator would keep some ten megabytes.
