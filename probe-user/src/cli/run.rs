@@ -205,7 +205,9 @@ pub(super) fn wanted(config: &Config, all_execs: bool) -> Wanted {
         payload: PayloadLimits {
             head_bytes: config.kernel.payload_head_bytes,
             tail_bytes: config.kernel.payload_tail_bytes,
-            wake_bytes: config.kernel.payload_ring_bytes / 8 / processors(),
+            // The reader comes by itself while little happens; each wake-up takes time from whom it
+            // watches. Half of the ring is left for what comes until it runs.
+            wake_bytes: config.kernel.payload_ring_bytes / 2 / processors(),
         },
         all_execs,
         log_level: match config.log.kernel_level {

@@ -238,11 +238,6 @@ mod tests {
     fn a_program_without_tls_and_what_is_no_program_have_no_functions() {
         let own = std::env::current_exe().unwrap();
         assert!(functions_of(&own).unwrap().is_empty());
-        assert!(
-            functions_of(Path::new(file!())).is_err() || {
-                functions_of(Path::new(file!())).unwrap().is_empty()
-            }
-        );
         let folder = tempfile::tempdir().unwrap();
         let text = folder.path().join("text");
         std::fs::write(&text, "no ELF").unwrap();
