@@ -301,13 +301,20 @@ impl Stream {
 
     /// The connection made room for another one: what was under way on it is not known.
     pub(super) fn forget(&mut self, correlation: &mut Correlation, counts: &mut Counts) {
-        match &self.decoder {
+        match &mut self.decoder {
             Decoder::Http(connection, _) => {
                 counts.uncertain += connection.in_flight() as u64;
-                correlation.stream_gone(self.number, connection.serials());
+                return correlation.stream_gone(self.number, connection.serials());
             }
-            _ => correlation.stream_gone(self.number, std::iter::empty()),
+            Decoder::Postgres(connection, events) => {
+                connection.finish(events);
+                let is_statement =
+                    |event: &postgres::Event| matches!(event, postgres::Event::Statement(_));
+                counts.uncertain += events.drain(..).filter(is_statement).count() as u64;
+            }
+            Decoder::None => {}
         }
+        correlation.stream_gone(self.number, std::iter::empty());
     }
 
     /// Adds what the decoder said of a call to the numbers.

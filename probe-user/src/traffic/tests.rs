@@ -551,3 +551,18 @@ fn check_sums(report: &ServiceReport, sent: u64) -> Result<(), TestCaseError> {
     }
     Ok(())
 }
+
+/// What is under way on a connection that makes room is lost, and has to be counted as such.
+#[test]
+fn statements_of_a_connection_that_makes_room_are_counted_as_uncertain() {
+    let mut traffic = Traffic::new(Limits {
+        streams: 1,
+        ..Limits::default()
+    });
+    let mut first = Talk::postgres(1, Role::Server);
+    first.connect(&mut traffic);
+    first.client(&mut traffic, &message(b'Q', b"select 1; select 2\0"));
+    Talk::postgres(2, Role::Server).connect(&mut traffic);
+    let counts = traffic.report(0).counts;
+    assert_eq!((counts.streams_evicted, counts.uncertain), (1, 2));
+}
