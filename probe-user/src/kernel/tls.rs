@@ -13,7 +13,7 @@ use aya::{
     Ebpf,
     programs::{
         UProbe,
-        uprobe::{UProbeAttachLocation, UProbeScope},
+        uprobe::{UProbeAttachLocation, UProbeLinkId, UProbeScope},
     },
 };
 use object::{
@@ -82,18 +82,21 @@ impl Libraries {
             if self.files.contains_key(&file.id) {
                 continue;
             }
-            let look = self.look_at(ebpf, file);
-            self.files.insert(file.id, look);
+            if let Some(look) = self.look_at(ebpf, file) {
+                self.files.insert(file.id, look);
+            }
         }
     }
 
-    fn look_at(&mut self, ebpf: &mut Ebpf, file: &MappedFile) -> Look {
+    /// `None` when the process through which the file is reached has gone meanwhile: the next one
+    /// that maps it is another chance.
+    fn look_at(&mut self, ebpf: &mut Ebpf, file: &MappedFile) -> Option<Look> {
         let functions = match functions_of(&file.path) {
             Ok(functions) if !functions.is_empty() => functions,
-            Ok(_) => return Look::Nothing,
+            Ok(_) => return Some(Look::Nothing),
             Err(error) => {
                 debug!("{}: {error}", file.name.display());
-                return Look::Nothing;
+                return file.path.exists().then_some(Look::Nothing);
             }
         };
         let name = file.name.display();
@@ -102,12 +105,13 @@ impl Libraries {
                 info!("following TLS in {name}");
                 self.followed.push(file.name.clone());
             }
+            Err(_) if !file.path.exists() => return None,
             Err(error) => {
                 warn!("what {name} encrypts will not be decoded: {error}");
                 self.failed += 1;
             }
         }
-        Look::Done
+        Some(Look::Done)
     }
 
     fn attach(
@@ -119,30 +123,18 @@ impl Libraries {
         if self.followed.len() >= MAX_LIBRARIES {
             return Err(FollowError::TooMany);
         }
-        for program in probes::TLS.programs {
-            let Hook::Function(hook) = program.hook else {
-                continue;
-            };
-            let loaded = ebpf
-                .program_mut(program.name)
-                .ok_or(FollowError::NoProgram(program.name))?;
-            let uprobe: &mut UProbe = loaded
-                .try_into()
-                .map_err(|_| FollowError::NoProgram(program.name))?;
-            let wanted = functions
-                .iter()
-                .filter(|(symbol, _)| hook.symbols.contains(symbol));
-            for (symbol, offset) in wanted {
-                let place = UProbeAttachLocation::AbsoluteOffset(*offset);
-                uprobe
-                    .attach(place, path, UProbeScope::AllProcesses)
-                    .map_err(|error| FollowError::Attach {
-                        symbol,
-                        error: chain(&error),
-                    })?;
+        let mut attached = Vec::new();
+        let result = attach_all(ebpf, path, functions, &mut attached);
+        if result.is_err() {
+            // Reads without writes would be worse than neither.
+            for (program, link) in attached {
+                if let Ok(uprobe) = program_of(ebpf, program) {
+                    // It is gone with the daemon at the latest.
+                    let _ = uprobe.detach(link);
+                }
             }
         }
-        Ok(())
+        result
     }
 
     /// How many there are.
@@ -152,6 +144,43 @@ impl Libraries {
             failed: self.failed,
         }
     }
+}
+
+/// Attaches every program to the functions that it is for; `attached` gets what was, also before an
+/// error.
+fn attach_all(
+    ebpf: &mut Ebpf,
+    path: &Path,
+    functions: &[(&'static str, u64)],
+    attached: &mut Vec<(&'static str, UProbeLinkId)>,
+) -> Result<(), FollowError> {
+    for program in probes::TLS.programs {
+        let Hook::Function(hook) = program.hook else {
+            continue;
+        };
+        let uprobe = program_of(ebpf, program.name)?;
+        let wanted = functions
+            .iter()
+            .filter(|(symbol, _)| hook.symbols.contains(symbol));
+        for (symbol, offset) in wanted {
+            let place = UProbeAttachLocation::AbsoluteOffset(*offset);
+            let link = uprobe
+                .attach(place, path, UProbeScope::AllProcesses)
+                .map_err(|error| FollowError::Attach {
+                    symbol,
+                    error: chain(&error),
+                })?;
+            attached.push((program.name, link));
+        }
+    }
+    Ok(())
+}
+
+fn program_of<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut UProbe, FollowError> {
+    let program = ebpf.program_mut(name);
+    program
+        .and_then(|program| program.try_into().ok())
+        .ok_or(FollowError::NoProgram(name))
 }
 
 /// The functions that the probe hooks and the file has, with their offsets in the file.
