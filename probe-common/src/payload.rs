@@ -39,7 +39,7 @@ impl PayloadLimits {
 
 /// In front of the bytes of each record: `head_bytes` of the beginning, then `tail_bytes` of the
 /// end; what `bytes` says more lies between them and was not copied.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct PayloadHeader {
     /// The connection: a number that is never used again while the probe runs.

@@ -134,16 +134,12 @@ fn record(kind: PayloadKind, sequence: u32, head: &[u8]) -> PayloadRecord<'_> {
         sequence,
         service: 1,
         head_bytes: u16::try_from(head.len()).unwrap_or(u16::MAX),
-        tail_bytes: 0,
         kind: kind as u8,
         class: StreamClass::Http1 as u8,
         role: Role::Server as u8,
         transport: 1,
-        tls: 0,
-        reserved: 0,
         peer: 1,
-        unused_bytes: 0,
-        reserved2: 0,
+        ..PayloadHeader::default()
     };
     PayloadRecord {
         header,

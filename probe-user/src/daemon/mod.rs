@@ -117,7 +117,6 @@ impl Daemon {
                 change(&mut tracker, &table);
                 (tracker.take_recycled_ids(), tracker.take_to_examine())
             };
-            daemon.attaching.follow_libraries(to_examine);
             if !recycled.is_empty() {
                 if let Err(error) = daemon.kernel.forget(&recycled) {
                     error!("a new service begins with the counts of an old one: {error}");
@@ -127,6 +126,8 @@ impl Daemon {
             if table.marked.into_inner() {
                 daemon.kernel.seed_sockets();
             }
+            // Last: a library of some hundred megabytes takes long to read.
+            daemon.attaching.follow_libraries(to_examine);
         });
         if let Err(error) = changed.await {
             error!("looking at the processes stopped half-way: {error}");

@@ -84,15 +84,6 @@ pub struct Loaded {
     pub pid_max: u32,
 }
 
-impl Loaded {
-    /// Whether the probe of that name is attached.
-    pub fn is_active(&self, probe: &Probe) -> bool {
-        self.probes
-            .iter()
-            .any(|status| status.name == probe.name && status.state == ProbeState::Active)
-    }
-}
-
 /// Threads that can be told apart without falling back to a hash table. 2 MiB.
 const MAX_THREAD_SLOTS: u32 = 131_072;
 

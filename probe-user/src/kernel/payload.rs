@@ -132,11 +132,8 @@ mod tests {
             class: 1,
             role: 1,
             transport: 1,
-            tls: 0,
-            reserved: 0,
-            peer: 0,
             unused_bytes: unused.len().try_into().unwrap(),
-            reserved2: 0,
+            ..PayloadHeader::default()
         };
         // SAFETY: the header is made of integers without padding.
         let header: [u8; size_of::<PayloadHeader>()] = unsafe { std::mem::transmute(header) };

@@ -5,6 +5,7 @@ use std::{path::PathBuf, process::Command, time::Duration};
 use anyhow::{Context, Result, ensure};
 
 use super::{
+    as_f64,
     collector::Collector,
     cost::{DaemonBefore, cpu_of_tree},
     report::Measurement,
@@ -231,14 +232,6 @@ fn check_prometheus(app: &WebApp, made: u64) -> Result<()> {
         );
     }
     Ok(())
-}
-
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "counts and microseconds of a few seconds"
-)]
-fn as_f64(number: u64) -> f64 {
-    number as f64
 }
 
 #[cfg(test)]

@@ -271,6 +271,14 @@ fn check_publishable(report: &Report) -> Result<()> {
     Ok(())
 }
 
+#[allow(
+    clippy::cast_precision_loss,
+    reason = "counts and microseconds of a few seconds"
+)]
+fn as_f64(number: u64) -> f64 {
+    number as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
 use super::{
+    as_f64,
     cost::{DaemonBefore, cpu_of_tree},
     report::Measurement,
     server::{Inside, Server, check_pg_stat_statements},
@@ -222,14 +223,6 @@ fn percentile(sorted: &[u64], percent: usize) -> Result<f64> {
         .get(rank - 1)
         .context("no latency was written down")?;
     Ok(as_f64(*value))
-}
-
-#[allow(
-    clippy::cast_precision_loss,
-    reason = "counts and microseconds of a few seconds"
-)]
-fn as_f64(number: u64) -> f64 {
-    number as f64
 }
 
 #[cfg(test)]

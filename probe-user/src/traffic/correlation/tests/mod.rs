@@ -58,16 +58,11 @@ impl Scene {
             sequence: *sequence,
             service: WEB,
             head_bytes: bytes.len().try_into().unwrap(),
-            tail_bytes: 0,
             kind: kind as u8,
             class: class as u8,
             role: role as u8,
             transport: 1,
-            tls: 0,
-            reserved: 0,
-            peer: 0,
-            unused_bytes: 0,
-            reserved2: 0,
+            ..PayloadHeader::default()
         };
         self.now_ns += MS;
         self.traffic.record(&PayloadRecord {
