@@ -11,11 +11,13 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 mod check;
+mod database;
 mod keys;
 mod load;
 mod paths;
 mod values;
 
+pub use database::{Database, DatabaseUrl};
 pub use load::{ConfigError, DEFAULT_FILE, Origin, Problem, Setting, Sources};
 pub use values::{NetnsSpec, Pattern, UserSpec};
 
@@ -42,6 +44,9 @@ pub struct Config {
     pub wire: Wire,
     /// When a loop around a query is worth a finding.
     pub n_plus_one: NPlusOne,
+    /// Postgres servers to ask, in the order in which they are shown.
+    #[serde(rename = "database", skip_serializing_if = "Vec::is_empty")]
+    pub databases: Vec<Database>,
     /// What the daemon keeps of its rights.
     pub privileges: Privileges,
 }
@@ -291,6 +296,7 @@ impl Default for Config {
             sql: Sql::default(),
             wire: Wire::default(),
             n_plus_one: NPlusOne::default(),
+            databases: Vec::new(),
             privileges: Privileges::default(),
         }
     }
@@ -430,6 +436,7 @@ impl Config {
             ("sql", self.sql != new.sql),
             ("wire", self.wire != new.wire),
             ("n_plus_one", self.n_plus_one != new.n_plus_one),
+            ("database", self.databases != new.databases),
             ("privileges", self.privileges != new.privileges),
         ]
         .into_iter()
