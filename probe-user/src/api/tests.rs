@@ -20,7 +20,7 @@ use crate::{kernel::snapshot::ProbeState, metrics::fixture::Fixture};
 
 mod traffic;
 
-const PATHS: [&str; 17] = [
+const PATHS: [&str; 19] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
@@ -28,11 +28,13 @@ const PATHS: [&str; 17] = [
     "/page/database.js",
     "/page/traffic.js",
     "/page/findings.js",
+    "/page/host.js",
     "/page/app.css",
     "/metrics",
     "/healthz",
     "/readyz",
     "/api/overview",
+    "/api/host",
     "/api/n-plus-one",
     "/api/services",
     "/api/probes",
@@ -81,6 +83,7 @@ impl Source for MadeUp {
         Ok(Collected {
             snapshot: self.fixture.snapshot.clone(),
             traffic: self.fixture.traffic.clone(),
+            host: Some(Arc::clone(&self.fixture.host)),
             services: self.fixture.services.clone(),
         })
     }

@@ -38,6 +38,26 @@ pub struct GroupReport {
     pub counts: GroupCounts,
 }
 
+impl GroupReport {
+    /// Adds what is allowed to another id of the same service, as if the groups were others.
+    pub(super) fn merge(&mut self, other: &Self) {
+        let counts = &mut self.counts;
+        let more = &other.counts;
+        counts.periods = counts.periods.saturating_add(more.periods);
+        counts.throttled_periods = counts
+            .throttled_periods
+            .saturating_add(more.throttled_periods);
+        counts.throttled_ns = counts.throttled_ns.saturating_add(more.throttled_ns);
+        for (sum, more) in counts.memory_events.iter_mut().zip(more.memory_events) {
+            *sum = sum.saturating_add(more);
+        }
+        // Not their sum, which may be more than the host has.
+        self.cpu_limit = either(self.cpu_limit, other.cpu_limit, f64::max);
+        self.memory_limit = either(self.memory_limit, other.memory_limit, u64::max);
+        self.memory_used = either(self.memory_used, other.memory_used, u64::max);
+    }
+}
+
 /// Counts of groups with a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct GroupCounts {
@@ -258,8 +278,8 @@ impl ControlGroups {
             bytes
         };
         GroupReport {
-            cpu_limit: least(cpu_limit, host.cpus, f64::min),
-            memory_limit: least(memory_limit.map(bytes), host.memory, u64::min),
+            cpu_limit: either(cpu_limit, host.cpus, f64::min),
+            memory_limit: either(memory_limit.map(bytes), host.memory, u64::min),
             memory_used: (!used.is_empty()).then(|| used.iter().sum()),
             counts: *total,
         }
@@ -321,9 +341,10 @@ impl ControlGroups {
     }
 }
 
-fn least<T: Copy>(one: Option<T>, other: Option<T>, least: impl Fn(T, T) -> T) -> Option<T> {
+/// The better of two, or the one that there is.
+fn either<T: Copy>(one: Option<T>, other: Option<T>, better: impl Fn(T, T) -> T) -> Option<T> {
     match (one, other) {
-        (Some(one), Some(other)) => Some(least(one, other)),
+        (Some(one), Some(other)) => Some(better(one, other)),
         (one, other) => one.or(other),
     }
 }

@@ -82,10 +82,6 @@ impl Files {
         &self.errors
     }
 
-    pub(super) fn root(&self) -> &Path {
-        &self.root
-    }
-
     /// What a file below the root says; that it is not there is counted, too.
     pub(super) fn parse<T>(
         &mut self,

@@ -71,6 +71,42 @@ pub struct ProcessReport {
     pub group: GroupReport,
 }
 
+impl ProcessReport {
+    /// Adds what another id of the same service takes.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, more) in [
+            (&mut self.processes, other.processes),
+            (&mut self.user_ticks, other.user_ticks),
+            (&mut self.system_ticks, other.system_ticks),
+            (&mut self.minor_faults, other.minor_faults),
+            (&mut self.major_faults, other.major_faults),
+            (&mut self.read_bytes, other.read_bytes),
+            (&mut self.written_bytes, other.written_bytes),
+            (&mut self.voluntary_switches, other.voluntary_switches),
+            (&mut self.involuntary_switches, other.involuntary_switches),
+            (&mut self.resident_bytes, other.resident_bytes),
+            (&mut self.virtual_bytes, other.virtual_bytes),
+            (&mut self.swapped_bytes, other.swapped_bytes),
+            (&mut self.threads, other.threads),
+            (&mut self.open_fds, other.open_fds),
+        ] {
+            *mine = mine.saturating_add(more);
+        }
+        self.proportional_bytes = self
+            .proportional_bytes
+            .zip(other.proportional_bytes)
+            .map(|(mine, more)| mine.saturating_add(more));
+        let candidates = self.fullest.into_iter().chain(other.fullest);
+        self.fullest = candidates.max_by(|one, other| one.share().total_cmp(&other.share()));
+        let starts = self.oldest_start.into_iter().chain(other.oldest_start);
+        self.oldest_start = starts.min();
+        for (state, count) in &other.sockets {
+            *self.sockets.entry(state).or_default() += count;
+        }
+        self.group.merge(&other.group);
+    }
+}
+
 /// Descriptors against their limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Descriptors {
