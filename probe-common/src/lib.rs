@@ -5,11 +5,13 @@
 //! daemon through `bpf(2)` and `mmap(2)`.
 #![no_std]
 
+pub mod block;
 pub mod event;
 pub mod histogram;
 pub mod loss;
 pub mod offsets;
 pub mod payload;
+pub mod scheduler;
 pub mod socket;
 pub mod syscall;
 pub mod target;

@@ -14,6 +14,7 @@ pub mod payload;
 pub mod probe;
 pub mod probes;
 pub mod program_info;
+pub mod scheduler;
 pub mod snapshot;
 pub mod tables;
 pub mod tls;

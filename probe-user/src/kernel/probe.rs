@@ -187,6 +187,7 @@ impl KernelProbe {
             programs: self.runtimes(),
             probes: self.probes.clone(),
             libraries: self.libraries().counts(),
+            ..Snapshot::default()
         })
     }
 

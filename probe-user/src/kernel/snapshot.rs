@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use probe_common::{
+    block::{BlockKey, BlockStats},
     loss::Loss,
+    scheduler::SchedulerStats,
     socket::{ConnectErrorKey, SocketStats},
     syscall::{SyscallErrorKey, SyscallKey, SyscallStats},
 };
 
-use super::tls::LibraryCounts;
+use super::{scheduler::Ongoing, tls::LibraryCounts};
 
 /// Everything that was read from the kernel's tables in one pass. All values are totals since the
 /// probe started.
@@ -22,6 +24,17 @@ pub struct Snapshot {
     pub sockets: HashMap<u16, SocketStats>,
     /// Failed connection attempts.
     pub connect_errors: HashMap<ConnectErrorKey, u64>,
+    /// Where the time of threads went, by service id; services none of whose threads were seen are
+    /// absent, and all are when the probe `scheduler` is off.
+    pub scheduler: HashMap<u16, SchedulerStats>,
+    /// What threads are doing now, by service id: not yet in `scheduler`.
+    pub ongoing: HashMap<u16, Ongoing>,
+    /// Requests to block devices; empty when the probe `block` is off.
+    pub block: HashMap<BlockKey, BlockStats>,
+    /// Names of the devices in `block`, such as `nvme0n1`, by [`BlockKey::device`].
+    pub block_devices: HashMap<u32, String>,
+    /// Processes that the kernel killed because memory ran out, by service id.
+    pub oom_kills: HashMap<u16, u64>,
     /// Losses by cause, in the order of [`Loss::ALL`].
     pub losses: [u64; Loss::COUNT],
     /// Run time of each loaded program.
