@@ -15,8 +15,9 @@
 //! 2. **Database**: the time for which a statement was under way on a connection, as the wire tells
 //!    it, or the time that threads were blocked reading from such a connection, whichever is more:
 //!    both measure the same wait. The wire's time ends when the service *reads* the answer, which a
-//!    service that gets no CPU does late; so it is at most the time for which its threads really
-//!    waited, once for each statement under way at a time.
+//!    service that gets no CPU does late. So the time of statements that belong to a request is less
+//!    by the time in the run queue, but keeps at least its part of both; and all of it is at most the
+//!    time for which threads really waited, once for each statement under way at a time.
 //! 3. **Network**: requests made to other servers, by the wire.
 //! 4. What is then left of the time of the requests and statements that the service **answered**,
 //!    if anything, is explained by waits whose purpose is not certain, each only as far as there is
@@ -165,7 +166,9 @@ pub struct ServiceTimes {
     pub statements: Timing,
     /// Time for which these were under way, which is less than their sum where they were pipelined.
     pub statements_ns: u64,
-    /// Time for which statements that it sent were under way.
+    /// Time for which statements were under way that it sent for one of these requests.
+    pub database_for_requests_ns: u64,
+    /// Likewise, for requests that are not known, or for none.
     pub database_ns: u64,
     /// Requests that it made to other servers.
     pub requests_made: Timing,

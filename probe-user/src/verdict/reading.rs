@@ -2,10 +2,16 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use probe_common::histogram::Histogram;
+use probe_common::{
+    histogram::Histogram,
+    scheduler::{OffCpuReason, SchedulerStats},
+};
 
 use super::{SchedulerTimes, ServiceTimes, UnderWay, window::Services};
-use crate::traffic::{ConnectionState, DatabaseReport, FingerprintReport, ServiceReport, Timing};
+use crate::kernel::scheduler::Ongoing;
+use crate::traffic::{
+    ConnectionState, DatabaseReport, DbTally, FingerprintReport, ServiceReport, Timing,
+};
 
 /// One look at all services.
 #[derive(Debug, Clone, Default)]
@@ -35,8 +41,9 @@ pub fn service_times(report: &ServiceReport) -> (ServiceTimes, UnderWay) {
             sum
         })
     };
-    let db = report.db.routes.values();
-    let db = db.chain(report.db.unattributed.values());
+    fn database<'a>(tallies: impl Iterator<Item = &'a DbTally>) -> u64 {
+        tallies.fold(0, |sum, tally| sum.saturating_add(tally.ns))
+    }
     let times = ServiceTimes {
         requests: sum(&mut report.http_server.values().map(|series| &series.duration)),
         requests_made: sum(&mut report.http_client.values().map(|series| &series.duration)),
@@ -45,7 +52,8 @@ pub fn service_times(report: &ServiceReport) -> (ServiceTimes, UnderWay) {
             .values()
             .map(|series| &series.duration)),
         statements_ns: busy_ns(&report.database_server.fingerprints),
-        database_ns: db.fold(0, |sum, tally| sum.saturating_add(tally.ns)),
+        database_for_requests_ns: database(report.db.routes.values()),
+        database_ns: database(report.db.unattributed.values()),
         ..ServiceTimes::default()
     };
     let under_way = UnderWay {
@@ -54,6 +62,35 @@ pub fn service_times(report: &ServiceReport) -> (ServiceTimes, UnderWay) {
         database: active(&report.database_client),
     };
     (times, under_way)
+}
+
+impl SchedulerTimes {
+    /// What the kernel side counted, and what is not over yet. Of idle time only what is over: threads
+    /// that never have anything to do would hide how busy the others are.
+    pub fn new(stats: &SchedulerStats, ongoing: &Ongoing) -> Self {
+        let over = |reason| stats.off_cpu(reason).ns;
+        let until_now = |reason: OffCpuReason| {
+            let ongoing = ongoing.off_cpu.get(reason as usize);
+            over(reason).saturating_add(ongoing.map_or(0, |off_cpu| off_cpu.ns))
+        };
+        let idle = [
+            OffCpuReason::Request,
+            OffCpuReason::Poll,
+            OffCpuReason::Sleep,
+        ];
+        let mut run_queue = stats.run_queue;
+        run_queue.sum_ns = run_queue.sum_ns.saturating_add(ongoing.run_queue.ns);
+        Self {
+            on_cpu_ns: stats.on_cpu.sum_ns.saturating_add(ongoing.on_cpu.ns),
+            run_queue,
+            database_ns: until_now(OffCpuReason::Database),
+            network_ns: until_now(OffCpuReason::Network),
+            lock_ns: until_now(OffCpuReason::Lock),
+            disk_ns: until_now(OffCpuReason::Disk),
+            idle_ns: idle.into_iter().map(over).fold(0, u64::saturating_add),
+            other_ns: until_now(OffCpuReason::Other),
+        }
+    }
 }
 
 fn busy_ns(fingerprints: &FingerprintReport) -> u64 {
@@ -80,6 +117,9 @@ impl ServiceTimes {
         self.requests.add(&other.requests);
         self.statements.add(&other.statements);
         self.statements_ns = self.statements_ns.saturating_add(other.statements_ns);
+        self.database_for_requests_ns = self
+            .database_for_requests_ns
+            .saturating_add(other.database_for_requests_ns);
         self.database_ns = self.database_ns.saturating_add(other.database_ns);
         self.requests_made.add(&other.requests_made);
         self.disk.merge(&other.disk);
@@ -102,6 +142,9 @@ impl ServiceTimes {
             requests: timing_since(&self.requests, &old.requests),
             statements: timing_since(&self.statements, &old.statements),
             statements_ns: self.statements_ns.saturating_sub(old.statements_ns),
+            database_for_requests_ns: self
+                .database_for_requests_ns
+                .saturating_sub(old.database_for_requests_ns),
             database_ns: self.database_ns.saturating_sub(old.database_ns),
             requests_made: timing_since(&self.requests_made, &old.requests_made),
             disk: histogram_since(&self.disk, &old.disk),

@@ -138,7 +138,12 @@ fn answered_ns(interval: &Interval) -> u64 {
 fn database_ns(interval: &Interval, scheduler: &SchedulerTimes) -> u64 {
     let times = &interval.times;
     let length_ns = nanoseconds(interval.length);
-    let mut wire_ns = times.database_ns;
+    let for_requests_ns = read_in_time(
+        times.database_for_requests_ns,
+        times.requests.sum_ns,
+        scheduler.run_queue.sum_ns,
+    );
+    let mut wire_ns = times.database_ns.saturating_add(for_requests_ns);
     if times.scheduler.is_some() {
         let waited_ns = scheduler
             .database_ns
@@ -151,6 +156,15 @@ fn database_ns(interval: &Interval, scheduler: &SchedulerTimes) -> u64 {
     // A wait that lasts all the time has not ended, so the kernel has not told it either.
     let always_ns = length_ns.saturating_mul(interval.always.database);
     wire_ns.max(always_ns).max(scheduler.database_ns)
+}
+
+/// The time of statements without the time for which their answers waited for a CPU. A sequence of
+/// requests is in the run queue after an answer came at most as long as it is there at all; but
+/// other threads are there, too, so a part of the time stays in any case.
+fn read_in_time(statements_ns: u64, requests_ns: u64, run_queue_ns: u64) -> u64 {
+    let least = ratio(requests_ns, requests_ns.saturating_add(run_queue_ns));
+    let least_ns = part(statements_ns, least);
+    statements_ns.saturating_sub(run_queue_ns).max(least_ns)
 }
 
 /// How sure it is that a request that waits for nothing else waits for the service's threads, 0 to 1.
