@@ -135,20 +135,43 @@ fn draw_services(frame: &mut Frame<'_>, app: &App, area: Rect) {
     }
 }
 
-/// Widths that add up to 80 with one column between each.
-fn width(column: Column) -> Constraint {
+/// Columns need as much; all of them with one column of space between each are 80.
+fn width(column: Column) -> u16 {
     match column {
-        Column::Name => Constraint::Min(13),
-        Column::Cause => Constraint::Length(9),
-        Column::Calls | Column::P50 | Column::P99 | Column::RunQueue | Column::Disk => {
-            Constraint::Length(6)
-        }
-        Column::Errors | Column::Cpu | Column::Resident => Constraint::Length(5),
+        Column::Name => 13,
+        Column::Cause => 9,
+        Column::Calls | Column::P50 | Column::P99 | Column::RunQueue | Column::Disk => 6,
+        Column::Errors | Column::Cpu | Column::Resident => 5,
     }
 }
 
+/// The columns that a narrow terminal has room for: a number that is cut is a wrong one.
+fn columns(available: u16) -> Vec<Column> {
+    const DISPENSABLE: [Column; 8] = [
+        Column::Resident,
+        Column::P50,
+        Column::Disk,
+        Column::Errors,
+        Column::RunQueue,
+        Column::Cpu,
+        Column::P99,
+        Column::Cause,
+    ];
+    let mut columns = Column::ALL.to_vec();
+    for column in DISPENSABLE {
+        let needed: u16 = columns.iter().map(|column| width(*column) + 1).sum();
+        if needed <= available.saturating_add(1) {
+            break;
+        }
+        columns.retain(|other| *other != column);
+    }
+    columns
+}
+
 fn draw_list(frame: &mut Frame<'_>, app: &App, rows: &[Row], position: usize, area: Rect) {
-    let heading = Column::ALL.map(|column| {
+    let columns = columns(area.width);
+    let heading = columns.iter().map(|column| {
+        let column = *column;
         let mark = if column == app.sort {
             Modifier::UNDERLINED
         } else {
@@ -157,10 +180,15 @@ fn draw_list(frame: &mut Frame<'_>, app: &App, rows: &[Row], position: usize, ar
         aligned(column, column.heading().to_owned())
             .style(Style::new().add_modifier(Modifier::BOLD | mark))
     });
-    let lines = rows
-        .iter()
-        .map(|row| TableRow::new(Column::ALL.map(|column| service_cell(column, row))));
-    let table = Table::new(lines, Column::ALL.map(width))
+    let lines = rows.iter().map(|row| {
+        let cells = columns.iter().map(|column| service_cell(*column, row));
+        TableRow::new(cells.collect::<Vec<_>>())
+    });
+    let widths = columns.iter().map(|column| match column {
+        Column::Name => Constraint::Min(width(*column)),
+        _ => Constraint::Length(width(*column)),
+    });
+    let table = Table::new(lines, widths)
         .header(TableRow::new(heading))
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
     let mut state = TableState::new().with_selected(Some(position));
@@ -287,12 +315,11 @@ fn draw_keys(frame: &mut Frame<'_>, app: &App, area: Rect) {
     frame.render_widget(Paragraph::new(text).reversed(), area);
 }
 
-const HELP: &str = "\
- Up, Down, PgUp, PgDn   choose a service, scroll
+const HELP: &str = " Up, Down, PgUp, PgDn   choose a service, scroll
  Enter                  open it: routes, statements, syscalls
  Tab, Shift-Tab         next list, list before
  Esc                    back; show all services
- s, S                   sort by the next column, the one before
+ s, S                   sort by another column
  r                      reverse the order
  /                      only services with this in their name
  p, Space               hold the picture, go on

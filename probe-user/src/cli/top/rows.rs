@@ -121,10 +121,8 @@ pub(super) fn rows(now: &Answer, then: Option<&Answer>) -> Vec<Row> {
     services
         .map(|service| {
             let old = then.and_then(|then| find(then, &service.name));
-            let verdict = now.verdicts.services.iter();
-            let verdict = verdict
-                .filter(|verdict| verdict.name == service.name)
-                .next_back();
+            let mut verdicts = now.verdicts.services.iter();
+            let verdict = verdicts.find(|verdict| verdict.name == service.name);
             row(now, service, old, verdict, seconds)
         })
         .collect()

@@ -139,6 +139,19 @@ fn any_size_of_terminal_is_drawn() {
     }
 }
 
+/// A number that is cut on its left is another number.
+#[test]
+fn a_narrow_terminal_has_fewer_columns_and_whole_numbers() {
+    let text = screen(&app(), 60, 24);
+    assert!(text.contains("REQ/S") && text.contains("CAUSE"), "{text}");
+    assert!(!text.contains("RSS"), "{text}");
+    let line = text.lines().find(|line| line.contains("SERVICE")).unwrap();
+    for word in line.trim_matches('"').split_whitespace() {
+        let known = Column::ALL.iter().any(|column| column.heading() == word);
+        assert!(known, "{word} is cut:\n{text}");
+    }
+}
+
 #[test]
 fn keys_sort_filter_open_and_go_back() {
     let mut app = app();

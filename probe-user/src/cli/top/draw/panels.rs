@@ -84,9 +84,9 @@ pub(super) fn draw_verdict(frame: &mut Frame<'_>, row: &Row, area: Rect) {
     frame.render_widget(Paragraph::new(time_bar(row, bar.width)), bar);
     frame.render_widget(Paragraph::new(parts(row)), legend);
     let text = if row.sentence.is_empty() {
-        " The daemon has not judged it yet.".to_owned()
+        "The daemon has not judged it yet.".to_owned()
     } else {
-        format!(" {}", row.sentence)
+        row.sentence.clone()
     };
     let style = if row.slow {
         Style::new().fg(Color::Yellow).add_modifier(Modifier::BOLD)
@@ -94,6 +94,11 @@ pub(super) fn draw_verdict(frame: &mut Frame<'_>, row: &Row, area: Rect) {
         Style::new()
     };
     let text = Paragraph::new(text).style(style).wrap(Wrap { trim: false });
+    let sentence = Rect {
+        x: sentence.x.saturating_add(1),
+        width: sentence.width.saturating_sub(1),
+        ..sentence
+    };
     frame.render_widget(text, sentence);
 }
 
