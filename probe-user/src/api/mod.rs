@@ -15,6 +15,7 @@ mod server;
 mod source;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use std::{sync::Arc, time::Duration};
 
@@ -78,12 +79,14 @@ pub fn router(source: Arc<dyn Source>) -> Router {
         .route("/page/database.js", get(page::database))
         .route("/page/traffic.js", get(page::traffic))
         .route("/page/findings.js", get(page::findings))
+        .route("/page/verdict.js", get(page::verdict))
         .route("/page/app.css", get(page::style))
         .route("/metrics", get(scrape::metrics))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/api/overview", get(overview::overview))
         .route("/api/n-plus-one", get(findings::findings))
+        .route("/api/verdict", get(verdict::verdicts))
         .route("/api/services", get(json::services))
         .route("/api/probes", get(json::probes))
         .route("/api/status", get(json::status))

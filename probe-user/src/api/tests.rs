@@ -19,8 +19,9 @@ use super::*;
 use crate::{kernel::snapshot::ProbeState, metrics::fixture::Fixture};
 
 mod traffic;
+mod verdict;
 
-const PATHS: [&str; 17] = [
+const PATHS: [&str; 19] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
@@ -28,12 +29,14 @@ const PATHS: [&str; 17] = [
     "/page/database.js",
     "/page/traffic.js",
     "/page/findings.js",
+    "/page/verdict.js",
     "/page/app.css",
     "/metrics",
     "/healthz",
     "/readyz",
     "/api/overview",
     "/api/n-plus-one",
+    "/api/verdict",
     "/api/services",
     "/api/probes",
     "/api/status",
@@ -86,6 +89,9 @@ impl Source for MadeUp {
     }
     fn status(&self) -> Status {
         self.status.clone()
+    }
+    fn verdicts(&self) -> Arc<crate::verdict::Report> {
+        Arc::new(verdict::fixture())
     }
 }
 

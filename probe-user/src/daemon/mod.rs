@@ -3,6 +3,7 @@
 pub mod attaching;
 pub mod decoding;
 pub mod findings;
+pub mod judging;
 pub mod measuring;
 pub mod privileges;
 
@@ -33,6 +34,7 @@ use crate::{
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
     metrics::{Build, ExitCount, ServiceView},
     targets::{Service, TraceTable, Tracker},
+    verdict,
 };
 
 /// Process events from the kernel side.
@@ -45,6 +47,7 @@ pub struct Daemon {
     traced: Arc<TgidTable>,
     tracker: Mutex<Tracker>,
     decoder: Decoder,
+    judge: judging::Judge,
     scanned: AtomicBool,
     /// Events may bring the next scan forward.
     scan_sooner: Notify,
@@ -68,6 +71,7 @@ impl Daemon {
             attaching,
             tracker: Mutex::new(tracker),
             decoder,
+            judge: judging::Judge::default(),
             scanned: AtomicBool::new(false),
             scan_sooner: Notify::new(),
             started: Instant::now(),
@@ -303,6 +307,10 @@ impl Source for Daemon {
             targets_scanned: self.scanned.load(Ordering::Acquire),
             probes: self.kernel.probes().to_vec(),
         }
+    }
+
+    fn verdicts(&self) -> Arc<verdict::Report> {
+        self.judge.report()
     }
 }
 
