@@ -13,4 +13,5 @@ pub mod routes;
 pub mod sql;
 pub mod targets;
 pub mod traffic;
+pub mod verdict;
 pub mod wire;

@@ -18,6 +18,7 @@ use crate::{
     kernel::snapshot::{ProbeState, ProbeStatus, Snapshot},
     metrics::{Build, Inputs, OwnProcess, ServiceView},
     traffic::Report,
+    verdict,
 };
 
 /// Requests that may wait for a reading at once; more are told to come again.
@@ -34,6 +35,11 @@ pub trait Source: Send + Sync + 'static {
 
     /// What is known without reading anything. Must not block.
     fn status(&self) -> Status;
+
+    /// Where the services' time went in the last seconds, as it was judged last. Must not block.
+    fn verdicts(&self) -> Arc<verdict::Report> {
+        Arc::default()
+    }
 }
 
 /// One reading.

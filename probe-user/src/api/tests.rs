@@ -19,8 +19,9 @@ use super::*;
 use crate::{kernel::snapshot::ProbeState, metrics::fixture::Fixture};
 
 mod traffic;
+mod verdict;
 
-const PATHS: [&str; 19] = [
+const PATHS: [&str; 21] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
@@ -29,6 +30,7 @@ const PATHS: [&str; 19] = [
     "/page/traffic.js",
     "/page/findings.js",
     "/page/host.js",
+    "/page/verdict.js",
     "/page/app.css",
     "/metrics",
     "/healthz",
@@ -36,6 +38,7 @@ const PATHS: [&str; 19] = [
     "/api/overview",
     "/api/host",
     "/api/n-plus-one",
+    "/api/verdict",
     "/api/services",
     "/api/probes",
     "/api/status",
@@ -89,6 +92,9 @@ impl Source for MadeUp {
     }
     fn status(&self) -> Status {
         self.status.clone()
+    }
+    fn verdicts(&self) -> Arc<crate::verdict::Report> {
+        Arc::new(verdict::fixture())
     }
 }
 

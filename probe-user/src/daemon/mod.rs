@@ -3,6 +3,7 @@
 pub mod attaching;
 pub mod decoding;
 pub mod findings;
+pub mod judging;
 pub mod measuring;
 pub mod privileges;
 
@@ -34,6 +35,7 @@ use crate::{
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
     metrics::{Build, ExitCount, ServiceView},
     targets::{Service, TraceTable, Tracker},
+    verdict,
 };
 
 /// Process events from the kernel side.
@@ -48,6 +50,7 @@ pub struct Daemon {
     decoder: Decoder,
     /// `None` when resources of the host are not wanted.
     sampler: Option<Mutex<Sampler>>,
+    judge: judging::Judge,
     scanned: AtomicBool,
     /// Events may bring the next scan forward.
     scan_sooner: Notify,
@@ -73,6 +76,7 @@ impl Daemon {
             tracker: Mutex::new(tracker),
             decoder,
             sampler: sampler.map(Mutex::new),
+            judge: judging::Judge::default(),
             scanned: AtomicBool::new(false),
             scan_sooner: Notify::new(),
             started: Instant::now(),
@@ -332,6 +336,10 @@ impl Source for Daemon {
             targets_scanned: self.scanned.load(Ordering::Acquire),
             probes: self.kernel.probes().to_vec(),
         }
+    }
+
+    fn verdicts(&self) -> Arc<verdict::Report> {
+        self.judge.report()
     }
 }
 

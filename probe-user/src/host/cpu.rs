@@ -207,7 +207,12 @@ mod tests {
         assert_eq!(pressure.some.total_us, 42);
         assert_eq!(pressure.full.unwrap().total_us, 7);
         assert!(parse_pressure("io", "some").is_none());
-        assert_eq!(parse_pressure("cpu", text.lines().next().unwrap()).unwrap().full, None);
+        assert_eq!(
+            parse_pressure("cpu", text.lines().next().unwrap())
+                .unwrap()
+                .full,
+            None
+        );
     }
 
     #[test]
