@@ -187,6 +187,7 @@ struct Known {
     switches: HashMap<u32, Switches>,
     fd_limit: Option<u64>,
     groups: Groups,
+    first_seen: Instant,
     proportional: Option<(u64, Instant)>,
     /// Samples since it is known.
     age: u32,
@@ -383,8 +384,8 @@ impl Services {
         let mut due: Vec<(Option<Instant>, u32)> = self
             .known
             .iter()
+            .filter(|(_, known)| known.is_proportional_due(every))
             .map(|(pid, known)| (known.proportional.map(|(_, read)| read), *pid))
-            .filter(|(read, _)| read.is_none_or(|read| read.elapsed() >= every))
             .collect();
         due.sort_unstable();
         for (_, pid) in due {
@@ -429,10 +430,19 @@ impl Known {
             switches: HashMap::new(),
             fd_limit: None,
             groups: Groups::default(),
+            first_seen: Instant::now(),
             proportional: None,
             age: 0,
             seen: sample,
         }
+    }
+
+    /// Sooner while it is young: programs take most of their memory at their start.
+    fn is_proportional_due(&self, every: Duration) -> bool {
+        self.proportional.is_none_or(|(_, read)| {
+            let known_for = read.saturating_duration_since(self.first_seen);
+            read.elapsed() >= every.min(known_for.max(Duration::from_secs(1)))
+        })
     }
 
     /// Adds what is new since the last sample. What its children counted was added while they

@@ -49,6 +49,7 @@ pub fn main(myself: &[OsString], arguments: &[String]) -> Result<()> {
         "programs" => life::programs(&options, myself),
         "exits" => life::exits(&options),
         "idle" => life::idle(),
+        "busy" => life::busy(),
         "server" => peers::server(&options),
         "client" => peers::client(&options),
         "pair" => peers::pair(&options),
