@@ -9,7 +9,7 @@ use super::{
     cgroup::{ControlGroups, GroupReport, Groups, HostCeiling},
     files::{Files, Reason},
     process::{self, Stat, Switches},
-    sockets::{SocketStates, Sockets},
+    sockets::{Holder, SocketStates, Sockets},
 };
 
 /// Processes that are looked at.
@@ -185,6 +185,7 @@ struct Known {
     /// Of children that ended: counted when they lived, and expected to show up in `waited`.
     expected: Counts,
     switches: HashMap<u32, Switches>,
+    open_fds: u64,
     fd_limit: Option<u64>,
     groups: Groups,
     first_seen: Instant,
@@ -272,7 +273,17 @@ impl Services {
         }
         self.proportional(files, services, effort, &mut reports);
         if let Some(every) = effort.sockets {
-            self.sockets.sample(files, &processes, every);
+            let holders = processes.iter().filter_map(|(service, pid)| {
+                let known = self.known.get(pid)?;
+                Some(Holder {
+                    service: *service,
+                    pid: *pid,
+                    start_time: known.start_time,
+                    open_fds: known.open_fds,
+                })
+            });
+            let holders: Vec<Holder> = holders.collect();
+            self.sockets.sample(files, &holders, every);
         }
         for of in services {
             let report = reports.entry(of.service).or_default();
@@ -357,6 +368,7 @@ impl Services {
             return;
         }
         if let Some(open) = process::open_fds(files, pid) {
+            known.open_fds = open;
             report.open_fds = report.open_fds.saturating_add(open);
             if let Some(limit) = known.fd_limit {
                 let descriptors = Descriptors { open, limit };
@@ -428,6 +440,7 @@ impl Known {
             counted,
             expected: Counts::default(),
             switches: HashMap::new(),
+            open_fds: 0,
             fd_limit: None,
             groups: Groups::default(),
             first_seen: Instant::now(),
