@@ -30,6 +30,7 @@ use crate::{
 
 mod correlation;
 mod postgres;
+mod resources;
 mod traffic;
 
 /// The cause under which runs that the kernel skipped are counted: a program that interrupts itself
@@ -75,6 +76,7 @@ pub fn collect(inputs: &Inputs<'_>) -> Families {
     syscalls(&mut families, inputs.snapshot, &names);
     sockets(&mut families, inputs.snapshot, &names);
     traffic::collect(&mut families, inputs.traffic, &names);
+    resources::collect(&mut families, inputs, &names);
     probe(&mut families, inputs);
     if let Some(own) = inputs.own_process {
         own_process(&mut families, own);

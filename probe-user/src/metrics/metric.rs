@@ -201,6 +201,10 @@ pub enum Group {
     Postgres,
     /// Encrypted connections.
     Tls,
+    /// Threads: where their time goes.
+    Scheduler,
+    /// Requests to block devices.
+    Block,
     /// The probe itself: health, losses, cost.
     Probe,
     /// The daemon's process, under the names that all Prometheus clients use.
@@ -209,7 +213,7 @@ pub enum Group {
 
 impl Group {
     /// All groups in the order of the documentation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Services,
         Self::Syscalls,
         Self::Tcp,
@@ -218,6 +222,8 @@ impl Group {
         Self::Http,
         Self::Postgres,
         Self::Tls,
+        Self::Scheduler,
+        Self::Block,
         Self::Probe,
         Self::OwnProcess,
     ];
@@ -233,6 +239,8 @@ impl Group {
             Self::Http => "HTTP",
             Self::Postgres => "Postgres",
             Self::Tls => "TLS",
+            Self::Scheduler => "Threads and processors",
+            Self::Block => "Block devices",
             Self::Probe => "The probe itself",
             Self::OwnProcess => "The daemon's process",
         }
