@@ -61,6 +61,10 @@ offsets! {
     task_min_flt = "task_struct"."min_flt",
     /// Page faults that waited for the disk.
     task_maj_flt = "task_struct"."maj_flt",
+    /// How long it has run; nanoseconds.
+    task_sum_exec_runtime = "task_struct"."se.sum_exec_runtime",
+    /// How long it has waited for a processor; nanoseconds.
+    task_run_delay = "task_struct"."sched_info.run_delay",
     /// Open files.
     task_files = "task_struct"."files",
     /// State shared by the thread group.

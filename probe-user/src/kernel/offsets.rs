@@ -123,6 +123,8 @@ const EXPECTATIONS: &[Expectation] = &[
     bit("task_in_iowait"),
     integer("task_min_flt", 8),
     integer("task_maj_flt", 8),
+    integer("task_sum_exec_runtime", 8),
+    integer("task_run_delay", 8),
     pointer("task_files"),
     pointer("task_signal"),
     integer("task_exit_code", 4),

@@ -193,6 +193,8 @@ pub const SCHEDULER: Probe = Probe {
         "task_in_iowait",
         "task_min_flt",
         "task_maj_flt",
+        "task_sum_exec_runtime",
+        "task_run_delay",
     ],
 };
 

@@ -61,7 +61,7 @@ impl Schedule {
             let theirs = self
                 .read(slot)
                 .is_some_and(|thread| services.contains(&thread.service));
-            if theirs && let Some(holder) = self.0.entry(slot + 2) {
+            if theirs && let Some(holder) = self.0.entry(slot + 4) {
                 holder.store(0, Ordering::Relaxed);
             }
         }
@@ -70,12 +70,12 @@ impl Schedule {
     /// One slot's thread; `None` when nobody holds it, or it changed while it was read.
     fn read(&self, slot: usize) -> Option<Thread> {
         let word = |n: usize| Some(self.0.entry(slot + n)?.load(Ordering::Relaxed));
-        let holder = word(2)?;
+        let holder = word(4)?;
         if holder == 0 {
             return None;
         }
         let since_ns = word(0)?;
-        (word(2)? == holder).then_some(())?;
+        (word(4)? == holder).then_some(())?;
         Thread::new(since_ns, holder)
     }
 }
@@ -106,14 +106,18 @@ impl Ongoing {
         const RUNNING: u8 = ThreadState::Running as u8;
         const RUNNABLE: u8 = ThreadState::Runnable as u8;
         const WAITING: u8 = ThreadState::Waiting as u8;
+        const RESUMED: u8 = ThreadState::Resumed as u8;
         let what = match thread.state {
-            RUNNING => Some(&mut self.on_cpu),
+            RUNNING | RESUMED => Some(&mut self.on_cpu),
             RUNNABLE => Some(&mut self.run_queue),
             WAITING => self.off_cpu.get_mut(usize::from(thread.reason)),
             _ => None,
         };
         if let Some(what) = what {
             what.count = what.count.wrapping_add(1);
+            if thread.state == RESUMED {
+                return; // Its time is that of a wait.
+            }
             let so_far = now_ns.saturating_sub(thread.since_ns);
             what.ns = what.ns.wrapping_add(so_far);
         }

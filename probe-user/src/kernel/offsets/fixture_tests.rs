@@ -36,6 +36,8 @@ const EXPECTED: &[(&str, [u32; 3])] = &[
     ("task_in_iowait",    [18755, 18884, 9544]),
     ("task_min_flt",      [2792, 2792, 1568]),
     ("task_maj_flt",      [2800, 2800, 1576]),
+    ("task_sum_exec_runtime", [ 200,  224,  232]),
+    ("task_run_delay",    [2168, 2200, 1016]),
     ("task_files",        [3048, 3048, 1824]),
     ("task_signal",       [3072, 3072, 1848]),
     ("task_exit_code",    [2312, 2332, 1164]),
