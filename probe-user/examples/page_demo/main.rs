@@ -1,6 +1,7 @@
 //! Serves the live page over made-up numbers that move, to work on the page without a kernel:
 //! `cargo run -p probe-user --example page_demo -- 127.0.0.1:9739 [empty|lossy]`.
 
+mod judged;
 mod loops;
 
 use std::{
@@ -15,6 +16,7 @@ use probe_common::{
     socket::{ConnectErrorKey, SocketStats, Traffic, Transport},
     syscall::{SyscallErrorKey, SyscallKey},
 };
+use probe_user::verdict::Report;
 use probe_user::{
     api::{CollectError, Collected, Source, Status, serve},
     kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime},
@@ -222,6 +224,13 @@ impl Source for Demo {
         }
         collected.snapshot.probes = self.status().probes;
         Ok(collected)
+    }
+
+    fn verdicts(&self) -> Arc<Report> {
+        if self.empty {
+            return Arc::default();
+        }
+        judged::verdicts(600.0 + self.begin.elapsed().as_secs_f64())
     }
 
     fn status(&self) -> Status {

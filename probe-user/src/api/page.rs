@@ -43,6 +43,14 @@ pub(super) async fn findings() -> Response {
     module(include_str!("page/findings.js"))
 }
 
+pub(super) async fn host() -> Response {
+    module(include_str!("page/host.js"))
+}
+
+pub(super) async fn verdict() -> Response {
+    module(include_str!("page/verdict.js"))
+}
+
 fn module(body: &'static str) -> Response {
     file("text/javascript; charset=utf-8", body)
 }

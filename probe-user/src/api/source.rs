@@ -14,9 +14,11 @@ use tokio::{
 };
 
 use crate::{
+    host::HostReport,
     kernel::snapshot::{ProbeState, ProbeStatus, Snapshot},
     metrics::{Build, Inputs, OwnProcess, ServiceView},
     traffic::Report,
+    verdict,
 };
 
 /// Requests that may wait for a reading at once; more are told to come again.
@@ -33,6 +35,11 @@ pub trait Source: Send + Sync + 'static {
 
     /// What is known without reading anything. Must not block.
     fn status(&self) -> Status;
+
+    /// Where the services' time went in the last seconds, as it was judged last. Must not block.
+    fn verdicts(&self) -> Arc<verdict::Report> {
+        Arc::default()
+    }
 }
 
 /// One reading.
@@ -42,6 +49,8 @@ pub struct Collected {
     pub snapshot: Snapshot,
     /// What was decoded of the services' traffic.
     pub traffic: Report,
+    /// Resources of the host and the services' processes; `None` when they are not read.
+    pub host: Option<Arc<HostReport>>,
     /// The services that are known now, also those without numbers.
     pub services: Vec<ServiceView>,
 }
@@ -147,6 +156,7 @@ impl Reading {
         Inputs {
             snapshot: &self.collected.snapshot,
             traffic: &self.collected.traffic,
+            host: self.collected.host.as_deref(),
             services: &self.collected.services,
             build: &self.status.build,
             started_at: self.status.started_at,

@@ -19,8 +19,9 @@ use super::*;
 use crate::{kernel::snapshot::ProbeState, metrics::fixture::Fixture};
 
 mod traffic;
+mod verdict;
 
-const PATHS: [&str; 17] = [
+const PATHS: [&str; 21] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
@@ -28,12 +29,16 @@ const PATHS: [&str; 17] = [
     "/page/database.js",
     "/page/traffic.js",
     "/page/findings.js",
+    "/page/host.js",
+    "/page/verdict.js",
     "/page/app.css",
     "/metrics",
     "/healthz",
     "/readyz",
     "/api/overview",
+    "/api/host",
     "/api/n-plus-one",
+    "/api/verdict",
     "/api/services",
     "/api/probes",
     "/api/status",
@@ -81,11 +86,15 @@ impl Source for MadeUp {
         Ok(Collected {
             snapshot: self.fixture.snapshot.clone(),
             traffic: self.fixture.traffic.clone(),
+            host: Some(Arc::clone(&self.fixture.host)),
             services: self.fixture.services.clone(),
         })
     }
     fn status(&self) -> Status {
         self.status.clone()
+    }
+    fn verdicts(&self) -> Arc<crate::verdict::Report> {
+        Arc::new(verdict::fixture())
     }
 }
 

@@ -1,8 +1,11 @@
 //! The command line.
 
 mod check;
+#[allow(dead_code, reason = "the commands that ask come next")]
+mod client;
 mod generate;
 mod run;
+mod top;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -54,6 +57,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show in the terminal what the running daemon sees, once a second.
+    Top(top::TopArgs),
     /// Print the effective configuration as TOML.
     Config(ConfigArgs),
     /// Print a completion script for a shell.
@@ -139,6 +144,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             }
         }
         Command::Check { json } => check::check(json),
+        Command::Top(args) => top::run(&args),
         Command::Config(args) => match Config::load(&args.sources()) {
             Ok(config) => print(&config.to_toml()?),
             Err(error) => Ok(bad_config(&error)),

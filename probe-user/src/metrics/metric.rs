@@ -205,6 +205,10 @@ pub enum Group {
     Scheduler,
     /// Requests to block devices.
     Block,
+    /// What the processes of each service take from the host.
+    ProcessResources,
+    /// The host.
+    Host,
     /// The probe itself: health, losses, cost.
     Probe,
     /// The daemon's process, under the names that all Prometheus clients use.
@@ -213,7 +217,7 @@ pub enum Group {
 
 impl Group {
     /// All groups in the order of the documentation.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Services,
         Self::Syscalls,
         Self::Tcp,
@@ -224,6 +228,8 @@ impl Group {
         Self::Tls,
         Self::Scheduler,
         Self::Block,
+        Self::ProcessResources,
+        Self::Host,
         Self::Probe,
         Self::OwnProcess,
     ];
@@ -241,6 +247,8 @@ impl Group {
             Self::Tls => "TLS",
             Self::Scheduler => "Threads and processors",
             Self::Block => "Block devices",
+            Self::ProcessResources => "Processes",
+            Self::Host => "Host",
             Self::Probe => "The probe itself",
             Self::OwnProcess => "The daemon's process",
         }
@@ -254,6 +262,8 @@ pub enum FedBy {
     Probe(&'static str),
     /// The discovery of services and their processes.
     Targets,
+    /// Reading `/proc` and `/sys`; see `[host]` in the configuration.
+    Host,
     /// The daemon.
     Daemon,
 }

@@ -3,9 +3,11 @@
 // the chosen window.
 import { bar, fact, make, replace } from "./elements.js";
 import { drawFindings } from "./findings.js";
+import { drawHost } from "./host.js";
 import { between, bytes, duration, quantile, short, uptime } from "./numbers.js";
 import { drawDatabase } from "./database.js";
 import { drawTraffic, headline, trafficCalls } from "./traffic.js";
+import { drawHints, verdictLines } from "./verdict.js";
 
 const POLL_MS = 2000;
 const KEEP_SECONDS = 320;
@@ -15,6 +17,7 @@ const TOP_SYSCALLS = 20;
 const history = [];
 let selected = null;
 let failures = 0;
+let verdicts = { host: [], services: [] };
 
 const $ = (id) => document.getElementById(id);
 
@@ -113,6 +116,7 @@ function cardContent(service, shown, first) {
       make("span", { class: "kind", title: service.found_by }, kind),
       make("span", { class: "procs" }, processes)),
     spark(service),
+    ...verdictLines(verdicts.services.find((verdict) => verdict.name === service.name)),
     ...(first.length ? [make("span", { class: "facts first" }, ...first)] : []),
     make("span", { class: "facts" },
       fact("syscalls/s", short(shown.calls)),
@@ -296,8 +300,10 @@ function draw() {
   drawCards(now, then, seconds);
   drawFindings($("findings"), now.findings);
   drawDetail(now, then, seconds);
+  drawHost($("host"), now, then, seconds);
   drawProbes(now);
   drawLosses(now);
+  drawHints($("hints"), verdicts.host);
   drawCost(now, then, seconds);
 }
 
@@ -311,8 +317,10 @@ function connection(text, kind) {
 
 async function poll() {
   try {
-    const response = await fetch("/api/overview", { cache: "no-store", signal: AbortSignal.timeout(8000) });
+    const ask = (path) => fetch(path, { cache: "no-store", signal: AbortSignal.timeout(8000) });
+    const [response, judged] = await Promise.all([ask("/api/overview"), ask("/api/verdict")]);
     const answer = await response.json();
+    if (judged.ok) verdicts = await judged.json();
     if (!response.ok) {
       $("summary").textContent = answer.detail;
       throw new Error(answer.detail);
