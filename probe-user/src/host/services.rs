@@ -342,7 +342,7 @@ impl Services {
         let now = Counted::new(stat, io.unwrap_or([read, written]));
         known.grow(&now, total);
         if let Some(status) = status {
-            let is_first = known.age == 0 && !self.began.is_some_and(|b| stat.start_time >= b);
+            let is_first = known.age == 0 && self.began.is_none_or(|began| stat.start_time < began);
             let mut switches = HashMap::from([(pid, status.switches)]);
             if stat.threads > 1 {
                 switches.extend(process::thread_switches(files, pid));
