@@ -66,13 +66,13 @@ fn keys_do_what_the_last_line_says_and_quitting_gives_the_terminal_back() -> Res
     let site = site()?;
     let watched = Watched::start(&site)?;
     let mut terminal = Terminal::start("top", &top(&site, &watched.probe), 24, 80)?;
-    terminal.wait_for(&["SERVICE", "webshop", "sleeper", "q quit", "live"])?;
+    terminal.wait_for(&["SERVICE", "\nwebshop", "\nsleeper", "q quit", "live"])?;
     watched.ask()?;
     terminal.wait_for(&["webshop is fine"])?;
     terminal.keys("/WEB")?;
     let text = terminal.wait_for(&["filter: WEB"])?;
     ensure!(
-        !text.contains("sleeper"),
+        !text.contains("\nsleeper"),
         "the filter lets others through:\n{text}"
     );
     terminal.keys("\r")?;
@@ -88,7 +88,7 @@ fn keys_do_what_the_last_line_says_and_quitting_gives_the_terminal_back() -> Res
     terminal.keys("\x1b")?;
     terminal.wait_for(&["only services with \"WEB\""])?;
     terminal.keys("\x1b")?;
-    terminal.wait_for(&["sleeper", "q quit"])?;
+    terminal.wait_for(&["\nsleeper", "q quit"])?;
     terminal.keys("?")?;
     terminal.wait_for(&["Keys and columns"])?;
     terminal.keys(" p")?;

@@ -305,20 +305,10 @@ fn latency(interval: &Interval) -> Option<(Latency, f64)> {
                 interval.always.statements,
             )
         };
-    // Each of those under way is one observation, at least as long as the interval.
-    let mut timing = ended.clone();
-    for _ in 0..under_way.min(1_000) {
-        timing.observe(u64::try_from(interval.length.as_nanos()).unwrap_or(u64::MAX));
-    }
-    let p95 = quantile::of_timing(&timing, 0.95)?;
-    Some((
-        kind,
-        if under_way > 0 && ended.count() == 0 {
-            p95.max(whole)
-        } else {
-            p95
-        },
-    ))
+    let p95 = quantile::of_timing(ended, 0.95);
+    // What is under way at each look may be another one each time, unless none ends.
+    let p95 = p95.or((under_way > 0).then_some(whole))?;
+    Some((kind, p95))
 }
 
 #[expect(
