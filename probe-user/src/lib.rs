@@ -1,4 +1,4 @@
-//! The hostprobe daemon. Data flows one way: `kernel` and `targets` collect, `metrics` names and
+//! The hostprobe daemon. Data flows one way: `kernel`, `targets` and `host` collect, `metrics` names and
 //! formats, `api` serves, `cli` puts them together.
 
 pub mod api;
@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod database;
+pub mod host;
 pub mod kernel;
 pub mod metrics;
 pub mod routes;

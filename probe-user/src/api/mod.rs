@@ -6,6 +6,7 @@
 
 mod findings;
 mod health;
+mod host;
 mod json;
 mod overview;
 mod page;
@@ -79,12 +80,14 @@ pub fn router(source: Arc<dyn Source>) -> Router {
         .route("/page/database.js", get(page::database))
         .route("/page/traffic.js", get(page::traffic))
         .route("/page/findings.js", get(page::findings))
+        .route("/page/host.js", get(page::host))
         .route("/page/verdict.js", get(page::verdict))
         .route("/page/app.css", get(page::style))
         .route("/metrics", get(scrape::metrics))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/api/overview", get(overview::overview))
+        .route("/api/host", get(host::host))
         .route("/api/n-plus-one", get(findings::findings))
         .route("/api/verdict", get(verdict::verdicts))
         .route("/api/services", get(json::services))

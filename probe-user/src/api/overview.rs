@@ -18,12 +18,13 @@ use self::traffic::{StreamNumbers, TrafficNumbers};
 use super::{
     App, CollectError,
     findings::{FoundLoop, found_loops},
+    host::{HostNumbers, ResourceNumbers},
     json::{About, LossCount, Probe, Program, Service, loss_list, probe_list, program_list},
     source::Reading,
 };
 use crate::metrics::{
     OwnProcess, ServiceView,
-    collect::{ServiceNames, epoch_seconds, sorted},
+    collect::{ServiceNames, epoch_seconds, resources_by_name, sorted},
     metric::seconds,
     names,
 };
@@ -43,6 +44,8 @@ pub(super) struct Overview {
     programs: Vec<Program>,
     losses: Vec<LossCount>,
     streams: StreamNumbers,
+    /// `None` when `host.enabled` is false.
+    host: Option<HostNumbers>,
     /// Loops around queries, newest first.
     findings: Vec<FoundLoop>,
     own_process: Option<OwnProcess>,
@@ -56,6 +59,8 @@ struct ServiceNumbers {
     syscalls: Vec<SyscallNumbers>,
     tcp: TcpNumbers,
     unix: UnixNumbers,
+    /// What its processes take from the host; `None` when that is not read.
+    resources: Option<ResourceNumbers>,
     #[serde(flatten)]
     traffic: TrafficNumbers,
 }
@@ -122,6 +127,7 @@ impl Overview {
             programs: program_list(snapshot),
             losses: loss_list(snapshot),
             streams: StreamNumbers::from(&reading.collected.traffic.counts),
+            host: reading.collected.host.as_deref().map(HostNumbers::from),
             findings: found_loops(
                 &reading.collected.traffic,
                 &ServiceNames::new(&reading.collected.services),
@@ -142,6 +148,7 @@ struct Totals {
     tcp_errors: BTreeMap<String, u64>,
     unix_errors: BTreeMap<String, u64>,
     traffic: Arc<ServiceReport>,
+    resources: Option<ResourceNumbers>,
 }
 
 fn service_numbers(reading: &Reading) -> Vec<ServiceNumbers> {
@@ -187,6 +194,11 @@ fn service_numbers(reading: &Reading) -> Vec<ServiceNumbers> {
     for (name, report) in traffic::by_name(&reading.collected.traffic, &names) {
         by_name.entry(name).or_default().traffic = report;
     }
+    if let Some(host) = reading.collected.host.as_deref() {
+        for (name, report) in resources_by_name(host, &names) {
+            by_name.entry(name).or_default().resources = Some(ResourceNumbers::new(host, &report));
+        }
+    }
     by_name
         .into_iter()
         .map(|(name, totals)| totals.finish(name))
@@ -229,6 +241,7 @@ impl Totals {
                 sent_bytes: sockets.unix.sent_bytes,
                 received_bytes: sockets.unix.received_bytes,
             },
+            resources: self.resources,
             tcp: TcpNumbers::new(sockets, self.tcp_errors),
             traffic: TrafficNumbers::from(&*self.traffic),
         }

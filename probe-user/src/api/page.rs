@@ -43,6 +43,10 @@ pub(super) async fn findings() -> Response {
     module(include_str!("page/findings.js"))
 }
 
+pub(super) async fn host() -> Response {
+    module(include_str!("page/host.js"))
+}
+
 pub(super) async fn verdict() -> Response {
     module(include_str!("page/verdict.js"))
 }

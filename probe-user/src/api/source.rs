@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use crate::{
+    host::HostReport,
     kernel::snapshot::{ProbeState, ProbeStatus, Snapshot},
     metrics::{Build, Inputs, OwnProcess, ServiceView},
     traffic::Report,
@@ -48,6 +49,8 @@ pub struct Collected {
     pub snapshot: Snapshot,
     /// What was decoded of the services' traffic.
     pub traffic: Report,
+    /// Resources of the host and the services' processes; `None` when they are not read.
+    pub host: Option<Arc<HostReport>>,
     /// The services that are known now, also those without numbers.
     pub services: Vec<ServiceView>,
 }
@@ -153,6 +156,7 @@ impl Reading {
         Inputs {
             snapshot: &self.collected.snapshot,
             traffic: &self.collected.traffic,
+            host: self.collected.host.as_deref(),
             services: &self.collected.services,
             build: &self.status.build,
             started_at: self.status.started_at,

@@ -21,7 +21,7 @@ use crate::{kernel::snapshot::ProbeState, metrics::fixture::Fixture};
 mod traffic;
 mod verdict;
 
-const PATHS: [&str; 19] = [
+const PATHS: [&str; 21] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
@@ -29,12 +29,14 @@ const PATHS: [&str; 19] = [
     "/page/database.js",
     "/page/traffic.js",
     "/page/findings.js",
+    "/page/host.js",
     "/page/verdict.js",
     "/page/app.css",
     "/metrics",
     "/healthz",
     "/readyz",
     "/api/overview",
+    "/api/host",
     "/api/n-plus-one",
     "/api/verdict",
     "/api/services",
@@ -84,6 +86,7 @@ impl Source for MadeUp {
         Ok(Collected {
             snapshot: self.fixture.snapshot.clone(),
             traffic: self.fixture.traffic.clone(),
+            host: Some(Arc::clone(&self.fixture.host)),
             services: self.fixture.services.clone(),
         })
     }

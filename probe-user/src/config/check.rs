@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use probe_common::target::MAX_SERVICES;
 
 use super::{
-    Config, Database, DatabaseUrl, Discovery, Kernel, NPlusOne, Service, UserSpec, Wire, database,
-    keys,
+    Config, Database, DatabaseUrl, Discovery, Host, Kernel, NPlusOne, Service, UserSpec, Wire,
+    database, keys,
 };
 use crate::routes::Templates;
 
@@ -41,6 +41,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     );
     findings.wire(&config.wire);
     findings.n_plus_one(&config.n_plus_one);
+    findings.host(&config.host);
     findings.databases(&config.databases);
     findings.0
 }
@@ -176,6 +177,15 @@ impl Findings {
         self.range("n_plus_one.min_ms", section.min_ms, 0..=60_000);
         self.range("n_plus_one.max_gap_ms", section.max_gap_ms, 1..=10_000);
         self.range("n_plus_one.cooldown_s", section.cooldown_s, 0..=86_400);
+    }
+
+    fn host(&mut self, host: &Host) {
+        for (key, seconds) in [
+            ("host.pss_interval_s", host.pss_interval_s),
+            ("host.sockets_interval_s", host.sockets_interval_s),
+        ] {
+            self.range(key, seconds, 0..=keys::MAX_INTERVAL_S);
+        }
     }
 
     fn services(&mut self, services: &[Service]) {

@@ -217,6 +217,18 @@ pub(super) const KEYS: &[Key] = &[
         "n_plus_one.cooldown_s",
         "allowed is a whole number of seconds from 0 to 86400",
     ),
+    key("host", SECTION),
+    key("host.enabled", SWITCH),
+    key("host.per_cpu", SWITCH),
+    key(
+        "host.pss_interval_s",
+        "allowed is a whole number of seconds from 0 to 3600",
+    ),
+    key(
+        "host.sockets_interval_s",
+        "allowed is a whole number of seconds from 0 to 3600",
+    ),
+    key("host.mountpoint_exclude", REGEXES),
     key(
         "database",
         "allowed is a list of tables, each written as [[database]]",

@@ -12,12 +12,14 @@ use serde::{Deserialize, Serialize};
 
 mod check;
 mod database;
+mod host;
 mod keys;
 mod load;
 mod paths;
 mod values;
 
 pub use database::{Database, DatabaseUrl};
+pub use host::Host;
 pub use load::{ConfigError, DEFAULT_FILE, Origin, Problem, Setting, Sources};
 pub use values::{NetnsSpec, Pattern, UserSpec};
 
@@ -44,6 +46,8 @@ pub struct Config {
     pub wire: Wire,
     /// When a loop around a query is worth a finding.
     pub n_plus_one: NPlusOne,
+    /// Resources of the host and of the services' processes.
+    pub host: Host,
     /// Postgres servers to ask, in the order in which they are shown.
     #[serde(rename = "database", skip_serializing_if = "Vec::is_empty")]
     pub databases: Vec<Database>,
@@ -296,6 +300,7 @@ impl Default for Config {
             sql: Sql::default(),
             wire: Wire::default(),
             n_plus_one: NPlusOne::default(),
+            host: Host::default(),
             databases: Vec::new(),
             privileges: Privileges::default(),
         }
@@ -436,6 +441,7 @@ impl Config {
             ("sql", self.sql != new.sql),
             ("wire", self.wire != new.wire),
             ("n_plus_one", self.n_plus_one != new.n_plus_one),
+            ("host", self.host != new.host),
             ("database", self.databases != new.databases),
             ("privileges", self.privileges != new.privileges),
         ]

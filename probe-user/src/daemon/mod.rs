@@ -31,6 +31,7 @@ use crate::{
     api::{CollectError, Collected, Source, Status},
     cli::object_build_id,
     config::Config,
+    host::{HostReport, Sampler, ServiceProcesses},
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
     metrics::{Build, ExitCount, ServiceView},
     targets::{Service, TraceTable, Tracker},
@@ -47,6 +48,8 @@ pub struct Daemon {
     traced: Arc<TgidTable>,
     tracker: Mutex<Tracker>,
     decoder: Decoder,
+    /// `None` when resources of the host are not wanted.
+    sampler: Option<Mutex<Sampler>>,
     judge: judging::Judge,
     scanned: AtomicBool,
     /// Events may bring the next scan forward.
@@ -63,6 +66,7 @@ impl Daemon {
         attaching: Attaching,
         tracker: Tracker,
         decoder: Decoder,
+        sampler: Option<Sampler>,
     ) -> Self {
         decoder.set_routes(tracker.routes());
         Self {
@@ -71,6 +75,7 @@ impl Daemon {
             attaching,
             tracker: Mutex::new(tracker),
             decoder,
+            sampler: sampler.map(Mutex::new),
             judge: judging::Judge::default(),
             scanned: AtomicBool::new(false),
             scan_sooner: Notify::new(),
@@ -84,6 +89,19 @@ impl Daemon {
         self.tracker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Reads the resources of the host and of the services' processes. Blocks for milliseconds.
+    fn sample_host(&self) -> Option<Arc<HostReport>> {
+        let sampler = self.sampler.as_ref()?;
+        let services: Vec<ServiceProcesses> = self
+            .tracker()
+            .processes_by_service()
+            .into_iter()
+            .map(|(service, pids)| ServiceProcesses { service, pids })
+            .collect();
+        let mut sampler = sampler.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(sampler.sample(&services))
+    }
+
     /// What is traced, in one line.
     pub fn summary(&self) -> String {
         self.tracker().summary()
@@ -93,7 +111,13 @@ impl Daemon {
     pub async fn scan(self: &Arc<Self>) {
         self.change_targets(|tracker, traced| tracker.scan(traced))
             .await;
-        self.scanned.store(true, Ordering::Release);
+        if !self.scanned.swap(true, Ordering::AcqRel) {
+            // From here on the counts of processes begin, not only with the first scrape.
+            let daemon = Arc::clone(self);
+            if let Err(error) = tokio::task::spawn_blocking(move || daemon.sample_host()).await {
+                error!("reading the host's resources stopped half-way: {error}");
+            }
+        }
     }
 
     /// Takes over the services of a new configuration.
@@ -124,6 +148,10 @@ impl Daemon {
             if !recycled.is_empty() {
                 if let Err(error) = daemon.kernel.forget(&recycled) {
                     error!("a new service begins with the counts of an old one: {error}");
+                }
+                if let Some(sampler) = &daemon.sampler {
+                    let mut sampler = sampler.lock().unwrap_or_else(PoisonError::into_inner);
+                    sampler.forget(&recycled);
                 }
                 daemon.decoder.forget(recycled);
             }
@@ -289,6 +317,7 @@ impl Source for Daemon {
         Ok(Collected {
             snapshot,
             traffic: self.decoder.report(),
+            host: self.sample_host(),
             services,
         })
     }

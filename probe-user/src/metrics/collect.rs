@@ -23,14 +23,19 @@ use super::{
     service::{ServiceView, UNKNOWN_SERVICE},
 };
 use crate::{
+    host::HostReport,
     kernel::snapshot::{ProbeState, Snapshot},
     targets::Exit,
     traffic::Report,
 };
 
 mod correlation;
+mod host;
 mod postgres;
+mod process_resources;
 mod traffic;
+
+pub(crate) use process_resources::by_name as resources_by_name;
 
 /// The cause under which runs that the kernel skipped are counted: a program that interrupts itself
 /// is not run a second time, so what it would have seen is missing.
@@ -54,6 +59,8 @@ pub struct Inputs<'a> {
     pub snapshot: &'a Snapshot,
     /// What was decoded of the services' traffic.
     pub traffic: &'a Report,
+    /// Resources of the host and the services' processes; `None` when they are not read.
+    pub host: Option<&'a HostReport>,
     /// The services that are known now.
     pub services: &'a [ServiceView],
     /// What was built.
@@ -75,6 +82,10 @@ pub fn collect(inputs: &Inputs<'_>) -> Families {
     syscalls(&mut families, inputs.snapshot, &names);
     sockets(&mut families, inputs.snapshot, &names);
     traffic::collect(&mut families, inputs.traffic, &names);
+    if let Some(report) = inputs.host {
+        process_resources::collect(&mut families, report, &names);
+        host::collect(&mut families, report);
+    }
     probe(&mut families, inputs);
     if let Some(own) = inputs.own_process {
         own_process(&mut families, own);

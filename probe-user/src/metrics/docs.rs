@@ -49,7 +49,8 @@ const INTRODUCTION: &str = "# Metrics\n\n\
     run it with HOSTPROBE_BLESS=1. Do not edit. -->\n\n\
     `GET /metrics` answers in the Prometheus text format 0.0.4, or in OpenMetrics 1.0 when the \
     `Accept` header prefers it. All counters start at zero when the daemon starts \
-    (`hostprobe_start_time_seconds`). A metric whose probe is not active is absent.\n";
+    (`hostprobe_start_time_seconds`); those of the host (`hostprobe_host_...`) are the kernel's and \
+    start at zero when it boots. A metric whose probe is not active is absent.\n";
 
 fn row(out: &mut String, metric: &Metric) {
     let kind = match metric.kind() {
@@ -61,6 +62,7 @@ fn row(out: &mut String, metric: &Metric) {
     let fed_by = match metric.fed_by() {
         FedBy::Probe(name) => format!("probe `{name}`"),
         FedBy::Targets => "targets".to_owned(),
+        FedBy::Host => "`[host]`".to_owned(),
         FedBy::Daemon => "daemon".to_owned(),
     };
     let labels: Vec<_> = metric

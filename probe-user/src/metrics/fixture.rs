@@ -12,8 +12,11 @@ use probe_common::{
     syscall::{SyscallErrorKey, SyscallKey},
 };
 
+mod host;
+
 use super::{Build, ExitCount, Families, Inputs, OwnProcess, ServiceView, collect};
 use crate::{
+    host::HostReport,
     kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot},
     sql::{Operation, SqlInfo},
     targets::Exit,
@@ -29,6 +32,7 @@ use crate::{
 pub(crate) struct Fixture {
     pub(crate) snapshot: Snapshot,
     pub(crate) traffic: Report,
+    pub(crate) host: Arc<HostReport>,
     pub(crate) services: Vec<ServiceView>,
     pub(crate) build: Build,
     pub(crate) own_process: OwnProcess,
@@ -54,6 +58,7 @@ impl Fixture {
                 not_compared: 2,
                 at_ns: 5_000_000_000,
             },
+            host: Arc::new(host::host(services)),
             services: (1..=services).map(service).collect(),
             build: Build {
                 version: "0.1.0".to_owned(),
@@ -108,6 +113,7 @@ impl Fixture {
         collect(&Inputs {
             snapshot: &self.snapshot,
             traffic: &self.traffic,
+            host: Some(&self.host),
             services: &self.services,
             build: &self.build,
             started_at: UNIX_EPOCH + Duration::from_secs(1_790_000_000),

@@ -201,6 +201,10 @@ pub enum Group {
     Postgres,
     /// Encrypted connections.
     Tls,
+    /// What the processes of each service take from the host.
+    ProcessResources,
+    /// The host.
+    Host,
     /// The probe itself: health, losses, cost.
     Probe,
     /// The daemon's process, under the names that all Prometheus clients use.
@@ -209,7 +213,7 @@ pub enum Group {
 
 impl Group {
     /// All groups in the order of the documentation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Services,
         Self::Syscalls,
         Self::Tcp,
@@ -218,6 +222,8 @@ impl Group {
         Self::Http,
         Self::Postgres,
         Self::Tls,
+        Self::ProcessResources,
+        Self::Host,
         Self::Probe,
         Self::OwnProcess,
     ];
@@ -233,6 +239,8 @@ impl Group {
             Self::Http => "HTTP",
             Self::Postgres => "Postgres",
             Self::Tls => "TLS",
+            Self::ProcessResources => "Processes",
+            Self::Host => "Host",
             Self::Probe => "The probe itself",
             Self::OwnProcess => "The daemon's process",
         }
@@ -246,6 +254,8 @@ pub enum FedBy {
     Probe(&'static str),
     /// The discovery of services and their processes.
     Targets,
+    /// Reading `/proc` and `/sys`; see `[host]` in the configuration.
+    Host,
     /// The daemon.
     Daemon,
 }

@@ -323,6 +323,17 @@ impl Tracker {
         self.services.iter().collect()
     }
 
+    /// The processes of every service that has an id, whether it has some now or not.
+    pub fn processes_by_service(&self) -> BTreeMap<u16, Vec<u32>> {
+        let services = self.services.iter();
+        let mut processes: BTreeMap<u16, Vec<u32>> =
+            services.map(|service| (service.id, Vec::new())).collect();
+        for (pid, member) in &self.members {
+            processes.entry(member.service).or_default().push(*pid);
+        }
+        processes
+    }
+
     /// Routes of the configured services that have some, by service id.
     pub fn routes(&self) -> BTreeMap<u16, Arc<Templates>> {
         let rules = self.rules.iter().zip(&self.rule_ids);

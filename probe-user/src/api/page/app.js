@@ -3,6 +3,7 @@
 // the chosen window.
 import { bar, fact, make, replace } from "./elements.js";
 import { drawFindings } from "./findings.js";
+import { drawHost } from "./host.js";
 import { between, bytes, duration, quantile, short, uptime } from "./numbers.js";
 import { drawDatabase } from "./database.js";
 import { drawTraffic, headline, trafficCalls } from "./traffic.js";
@@ -299,6 +300,7 @@ function draw() {
   drawCards(now, then, seconds);
   drawFindings($("findings"), now.findings);
   drawDetail(now, then, seconds);
+  drawHost($("host"), now, then, seconds);
   drawProbes(now);
   drawLosses(now);
   drawHints($("hints"), verdicts.host);

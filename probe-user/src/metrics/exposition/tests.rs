@@ -307,7 +307,7 @@ fn a_big_host_s_scrape_is_bounded() {
     let series_per_syscall = 1 + 16 + 2;
     // Per service: its own counters, and the fourteen latency series that the fixture has of
     // requests, statements and connects, each with its buckets, count and sum.
-    let series_per_service = 190 + 14 * (19 + 2);
+    let series_per_service = 220 + 14 * (19 + 2);
     assert!(
         samples.len() < 50 * 40 * series_per_syscall + 50 * series_per_service + 100,
         "{}",
