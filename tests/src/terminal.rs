@@ -140,10 +140,13 @@ impl Terminal {
     /// # Errors
     /// The terminal is gone.
     pub fn resize(&mut self, lines: u16, columns: u16) -> Result<()> {
-        self.screen()
-            .0
-            .screen_mut()
-            .set_size(at_least_one(lines), at_least_one(columns));
+        {
+            let mut screen = self.screen();
+            let (lines, columns) = (at_least_one(lines), at_least_one(columns));
+            screen.0.screen_mut().set_size(lines, columns);
+            // What is seen from here on was drawn for the new size.
+            screen.0.process(b"\x1b[2J");
+        }
         let size = size(lines, columns);
         // SAFETY: the descriptor is open as long as `self`, and the request reads one `Winsize`.
         let done =

@@ -56,7 +56,7 @@ use std::{sync::Arc, time::Duration};
 use probe_common::histogram::Histogram;
 
 pub use quantile::quantile;
-pub use reading::{Reading, service_times};
+pub use reading::{Reading, reading};
 pub use shares::Shares;
 pub use window::Window;
 pub use work::Work;
@@ -157,9 +157,6 @@ pub struct SchedulerTimes {
 pub struct ServiceTimes {
     /// `None` when the kernel side does not watch the scheduler.
     pub scheduler: Option<SchedulerTimes>,
-    /// CPU time by another source, for when the scheduler is not watched. Of what is running now:
-    /// it may be less than before.
-    pub cpu_ns: Option<u64>,
     /// Requests that it answered.
     pub requests: Timing,
     /// Statements that it executed as a server.
@@ -239,7 +236,7 @@ pub struct ServiceVerdict {
     pub in_progress: f64,
     /// What was judged, and its 95th percentile in seconds. `None` when nothing was answered.
     pub latency: Option<(Latency, f64)>,
-    /// CPU seconds a second; `None` where nothing tells.
+    /// CPU seconds a second; `None` when the scheduler is not watched.
     pub cpu: Option<f64>,
     /// 99th percentile of the waits for a CPU, in seconds.
     pub run_queue_p99: Option<f64>,
@@ -264,9 +261,7 @@ pub fn judge(name: &Arc<str>, interval: &Interval) -> ServiceVerdict {
     let times = &interval.times;
     let latency = latency(interval);
     let scheduler = times.scheduler.as_ref();
-    let cpu_ns = scheduler
-        .map(|scheduler| scheduler.on_cpu_ns)
-        .or(times.cpu_ns);
+    let cpu_ns = scheduler.map(|scheduler| scheduler.on_cpu_ns);
     let judged = sentence::judge(name, interval, &work, latency);
     ServiceVerdict {
         name: Arc::clone(name),
