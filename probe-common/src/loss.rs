@@ -32,11 +32,16 @@ pub enum Loss {
     TlsTableFull = 12,
     /// A call into a TLS library was made within another one, whose bytes are not decoded.
     TlsCallNested = 13,
+    /// More threads shared their slots than can be told apart: where their time goes is not counted.
+    ScheduleTableFull = 14,
+    /// More requests to block devices were under way than are followed, or too many combinations of
+    /// service, device and operation were seen: a request is not counted.
+    BlockTableFull = 15,
 }
 
 impl Loss {
     /// All causes, in the order of their index.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::ThreadTableFull,
         Self::SyscallTableFull,
         Self::ErrorTableFull,
@@ -51,6 +56,8 @@ impl Loss {
         Self::PayloadUnreadable,
         Self::TlsTableFull,
         Self::TlsCallNested,
+        Self::ScheduleTableFull,
+        Self::BlockTableFull,
     ];
 
     /// Number of causes.
@@ -73,6 +80,8 @@ impl Loss {
             Self::PayloadUnreadable => "payload_unreadable",
             Self::TlsTableFull => "tls_table_full",
             Self::TlsCallNested => "tls_call_nested",
+            Self::ScheduleTableFull => "schedule_table_full",
+            Self::BlockTableFull => "block_table_full",
         }
     }
 }

@@ -16,7 +16,7 @@ macro_rules! offsets {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(C)]
         pub struct Offsets {
-            $( $(#[$doc])* #[doc = concat!("\n\n`", $type, ".", $member, "`, in bytes.")] pub $field: u32, )*
+            $( $(#[$doc])* #[doc = concat!("\n\n`", $type, ".", $member, "`, in bytes unless said otherwise.")] pub $field: u32, )*
         }
 
         impl Offsets {
@@ -53,6 +53,18 @@ offsets! {
     task_tgid = "task_struct"."tgid",
     /// Thread id.
     task_pid = "task_struct"."pid",
+    /// `PF_` flags.
+    task_flags = "task_struct"."flags",
+    /// Whether it waits for I/O: the number of the *bit*, not of a byte.
+    task_in_iowait = "task_struct"."in_iowait",
+    /// Page faults that found the page in memory.
+    task_min_flt = "task_struct"."min_flt",
+    /// Page faults that waited for the disk.
+    task_maj_flt = "task_struct"."maj_flt",
+    /// How long it has run; nanoseconds.
+    task_sum_exec_runtime = "task_struct"."se.sum_exec_runtime",
+    /// How long it has waited for a processor; nanoseconds.
+    task_run_delay = "task_struct"."sched_info.run_delay",
     /// Open files.
     task_files = "task_struct"."files",
     /// State shared by the thread group.
@@ -89,4 +101,16 @@ offsets! {
     sock_socket = "sock"."sk_socket",
     /// Smoothed round-trip time, in eighths of a microsecond.
     tcp_srtt_us = "tcp_sock"."srtt_us",
+    /// The queue that it goes through.
+    request_q = "request"."q",
+    /// Operation and flags.
+    request_cmd_flags = "request"."cmd_flags",
+    /// Bytes that are not done yet.
+    request_data_len = "request"."__data_len",
+    /// The disk behind the queue.
+    request_queue_disk = "request_queue"."disk",
+    /// Major device number.
+    gendisk_major = "gendisk"."major",
+    /// Minor device number of the whole disk.
+    gendisk_first_minor = "gendisk"."first_minor",
 }

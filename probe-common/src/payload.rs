@@ -178,12 +178,36 @@ pub struct Stream {
     pub transport: u8,
     /// 1 once what goes through the socket is encrypted.
     pub tls: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// A [`Role`]: what the first bytes that were seen say of a connection that was open before. Only for
+    /// telling what threads wait for; the decoders look closer.
+    pub inferred_role: u8,
     /// Zero.
     pub reserved2: u32,
 }
 kernel_abi!(Stream, 32);
+
+/// Which end of a connection of this class sends (or, with `sent` false, receives) bytes that begin like
+/// this. Several of Postgres' messages may come from either end.
+#[inline(always)]
+pub fn infer_role(class: u8, first: &[u8; 8], sent: bool) -> Role {
+    const HTTP1: u8 = StreamClass::Http1 as u8;
+    const POSTGRES: u8 = StreamClass::Postgres as u8;
+    let word = u32::from_be_bytes([first[0], first[1], first[2], first[3]]);
+    let asks = match class {
+        HTTP1 => word != HTTP,
+        POSTGRES => match first[0] {
+            0 | b'Q' | b'P' | b'B' | b'X' | b'F' | b'p' | b'f' => true,
+            b'T' | b'Z' | b'R' | b'1' | b'2' | b'3' | b'N' | b'K' | b'n' | b't' | b's' => false,
+            _ => return Role::Unknown,
+        },
+        _ => return Role::Unknown,
+    };
+    if asks == sent {
+        Role::Client
+    } else {
+        Role::Server
+    }
+}
 
 /// Recognises a protocol by the first bytes of a call in one direction, `bytes` of which exist in
 /// all. Runs in the kernel, so it is short; the decoders look closer and may still refuse.
@@ -355,6 +379,25 @@ mod tests {
         assert_eq!(class(b"Q\0\0\0\x0dSELECT 1\0"), StreamClass::Postgres);
         assert_eq!(class(b"Z\0\0\0\x05I"), StreamClass::Postgres);
         assert_eq!(class(b"S\0\0\0\x04"), StreamClass::Postgres);
+    }
+
+    #[test]
+    fn who_asks_is_the_client() {
+        let [http, postgres] = [StreamClass::Http1 as u8, StreamClass::Postgres as u8];
+        for (class, first, sent, role) in [
+            (http, b"GET / HT", true, Role::Client),
+            (http, b"GET / HT", false, Role::Server),
+            (http, b"HTTP/1.1", true, Role::Server),
+            (http, b"HTTP/1.1", false, Role::Client),
+            (postgres, b"Q\0\0\0\x0dSEL", true, Role::Client),
+            (postgres, b"P\0\0\0\x0d\0SE", false, Role::Server),
+            (postgres, b"1\0\0\0\x042\0\0", false, Role::Client),
+            // DataRow or Describe, CommandComplete or Close.
+            (postgres, b"D\0\0\0\x04\0\0\0", true, Role::Unknown),
+            (postgres, b"C\0\0\0\x04\0\0\0", false, Role::Unknown),
+        ] {
+            assert_eq!(infer_role(class, first, sent), role, "{first:?} {sent}");
+        }
     }
 
     #[test]

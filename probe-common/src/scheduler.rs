@@ -9,8 +9,13 @@ use crate::{histogram::Histogram, kernel_abi};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct ThreadSchedule {
-    /// Since when it has been in `state`; `CLOCK_MONOTONIC` nanoseconds.
+    /// Since when it has been in `state`; `CLOCK_MONOTONIC` nanoseconds. [`ThreadState::Resumed`]: since when
+    /// it waited.
     pub since_ns: u64,
+    /// The kernel's own sum of the time that it ran, as far as it is counted already.
+    pub ran_ns: u64,
+    /// Likewise, of the time that it waited for a processor.
+    pub queued_ns: u64,
     /// The thread's page faults that are counted already, without and with waiting for the disk; the
     /// lower half of the kernel's numbers.
     pub minor_faults: u32,
@@ -25,7 +30,7 @@ pub struct ThreadSchedule {
     /// An [`OffCpuReason`]: why it left the processor last.
     pub reason: u8,
 }
-kernel_abi!(ThreadSchedule, 24);
+kernel_abi!(ThreadSchedule, 40);
 
 /// What a thread does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +44,8 @@ pub enum ThreadState {
     Runnable = 2,
     /// It waits for something else.
     Waiting = 3,
+    /// It has a processor, and that it was woken was not seen: how long it waited is not counted yet.
+    Resumed = 4,
 }
 
 /// Why a thread left its processor. Whatever is not certain is `Other`.
@@ -121,9 +128,11 @@ kernel_abi!(OffCpu, 16);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct SchedulerStats {
-    /// Run-queue latency: from being woken, or from losing the processor, to running.
+    /// Run-queue latency: from being woken, or from losing the processor, to running. Counted, as
+    /// `on_cpu`, when the thread leaves its processor.
     pub run_queue: Histogram,
-    /// How long threads ran at a stretch. The sum is the CPU time, kernel included, of what is over.
+    /// How long threads ran at a stretch. The sum is the CPU time, kernel included, of what is over. As many
+    /// observations as `run_queue`.
     pub on_cpu: Histogram,
     /// Away from the processor, by [`OffCpuReason`].
     pub off_cpu: [OffCpu; OffCpuReason::COUNT],

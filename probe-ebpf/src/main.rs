@@ -9,10 +9,12 @@
 )]
 
 mod bench;
+mod block;
 mod kernel_memory;
 mod losses;
 mod payload;
 mod process;
+mod scheduler;
 mod seed;
 mod sockets;
 mod syscalls;

@@ -18,7 +18,7 @@ use probe_common::{
     offsets::MISSING,
     payload::{
         EARLY_RECORDS, MAX_LOOKS, PayloadHeader, PayloadKind, PayloadLimits, Role, Stream,
-        StreamClass, begins_tls, classify,
+        StreamClass, begins_tls, classify, infer_role,
     },
     socket::Transport,
 };
@@ -158,7 +158,7 @@ fn new_stream(service: u16, transport: Transport, role: Role, peer: u32) -> Stre
         role: role as u8,
         transport: transport as u8,
         tls: 0,
-        reserved: 0,
+        inferred_role: Role::Unknown as u8,
         reserved2: 0,
     }
 }
@@ -238,7 +238,10 @@ pub(crate) fn record(
                 }
                 return;
             }
-            class => stream.class = class as u8,
+            class => {
+                stream.class = class as u8;
+                infer(stream, &first, moved);
+            }
         }
         if stream.class == StreamClass::Ignored as u8 {
             return;
@@ -255,6 +258,15 @@ pub(crate) fn record(
         Buffers::Flat(address) => ring::send_flat(header, address),
         Buffers::Vector(vector, count) => ring::send_vector(&header, vector, count),
         Buffers::Nowhere => ring::send_bare(header),
+    }
+}
+
+/// Who made a connection that was open before, by what is said on it.
+#[inline(always)]
+fn infer(stream: &mut Stream, first: &[u8; 8], moved: &Moved) {
+    if stream.role == Role::Unknown as u8 {
+        let sent = matches!(moved.kind, PayloadKind::Sent);
+        stream.inferred_role = infer_role(stream.class, first, sent) as u8;
     }
 }
 
@@ -353,7 +365,10 @@ pub(crate) fn record_clear(
                 }
                 return true;
             }
-            class => stream.class = class as u8,
+            class => {
+                stream.class = class as u8;
+                infer(stream, &first, moved);
+            }
         }
         if stream.class == StreamClass::Ignored as u8 {
             return true;

@@ -2,21 +2,22 @@
 //! daemon hears of forks, execs and exits.
 //!
 //! Hooks: `tp_btf/sched_process_fork`, `tp_btf/sched_process_exec`, `tp_btf/sched_process_exit`
-//! (Linux 5.5). Reads `tgid`, `pid`, `exit_code` of `task_struct` and `live` of `signal_struct`.
+//! (Linux 5.5), `tp_btf/mark_victim` (with the task as its argument: Linux 6.8, and what was brought
+//! back to 6.1 and 6.6; before that the program is refused, and kills are not counted). Reads `tgid`, `pid`, `exit_code` of `task_struct` and `live` of `signal_struct`.
 //! Rare, so their cost is of no account.
 
 use aya_ebpf::{
     Global,
     helpers::{bpf_get_current_pid_tgid, bpf_ktime_get_ns},
     macros::{btf_tracepoint, map},
-    maps::RingBuf,
+    maps::{PerCpuArray, RingBuf},
     programs::BtfTracePointContext,
 };
 use aya_log_ebpf::debug;
 use probe_common::{
     event::{ProcessEvent, ProcessEventKind},
     loss::Loss,
-    target::UNTRACED,
+    target::{MAX_SERVICES, UNTRACED},
 };
 
 use crate::{
@@ -29,6 +30,10 @@ use crate::{
 /// Process events on their way to the daemon.
 #[map]
 static PROCESS_EVENTS: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// Processes that were killed because memory ran out, by service id.
+#[map]
+static OOM_KILLS: PerCpuArray<u64> = PerCpuArray::with_max_entries(MAX_SERVICES as u32, 0);
 
 /// 1 when the daemon wants to hear of every exec of the host, not only of traced processes'.
 #[unsafe(no_mangle)]
@@ -93,6 +98,21 @@ fn sched_process_exit(ctx: BtfTracePointContext) {
         send(ProcessEventKind::Exit, tgid, 0, status, service);
     }
     debug!(&ctx, "thread {} of {} ended, {} left", tid, tgid, live);
+}
+
+/// Memory ran out, of the host or of a control group, and this process has to die for it.
+#[btf_tracepoint(function = "mark_victim")]
+fn mark_victim(ctx: BtfTracePointContext) {
+    // SAFETY: the first argument is a typed `struct task_struct`.
+    let tgid = unsafe { load::<u32>(ctx.arg(0), offset!(task_tgid)) };
+    let service = traced::service_of(tgid);
+    if service == UNTRACED {
+        return;
+    }
+    if let Some(kills) = OOM_KILLS.get_ptr_mut(u32::from(service)) {
+        // SAFETY: this CPU's own value, and nothing else writes it.
+        unsafe { *kills = (*kills).wrapping_add(1) };
+    }
 }
 
 /// A file was mapped. When that is to execute it, it may be a library whose calls are to be followed.

@@ -14,5 +14,5 @@ mod io_uring;
 mod table;
 mod tcp;
 
-pub(crate) use calls::{adopt_file, concern, on_call};
+pub(crate) use calls::{Peer, adopt_file, concern, on_call, peer_of};
 pub(crate) use table::AF_INET6;

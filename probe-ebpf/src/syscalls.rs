@@ -64,7 +64,7 @@ static SYSCALL_ERRORS: PerCpuHashMap<SyscallErrorKey, u64> =
 
 /// Slots in [`THREADS`] minus one; a power of two minus one.
 #[unsafe(no_mangle)]
-static THREAD_MASK: Global<u32> = Global::new(0);
+pub(crate) static THREAD_MASK: Global<u32> = Global::new(0);
 
 /// [`SyscallKind`] by number, for the architecture that this kernel runs on.
 #[unsafe(no_mangle)]
@@ -238,6 +238,22 @@ fn leave_overflow(tid: u32) -> Option<ThreadSlot> {
     let state = unsafe { *THREADS_OVERFLOW.get(tid)? };
     let _ = THREADS_OVERFLOW.remove(tid);
     Some(state)
+}
+
+/// The number of the syscall that the thread is in; `None` when it is in none, or began it untraced.
+#[inline(always)]
+pub(crate) fn under_way(tid: u32) -> Option<u32> {
+    let slot = THREADS.get_ptr_mut(tid & THREAD_MASK.load())?;
+    // SAFETY: a live map value; a thread that holds a slot writes it itself.
+    let (holder, nr) = unsafe { ((*slot).tid, (*slot).nr) };
+    if holder == tid {
+        return Some(nr);
+    }
+    if holder == 0 {
+        return None;
+    }
+    // SAFETY: the value is copied out at once.
+    unsafe { THREADS_OVERFLOW.get(tid) }.map(|state| state.nr)
 }
 
 /// Forgets a thread that ends in the middle of a syscall, as every thread does.

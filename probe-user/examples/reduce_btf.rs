@@ -29,6 +29,8 @@ const TRACEPOINTS: &[&str] = &[
     "sched_switch",
     "sched_wakeup",
     "sched_wakeup_new",
+    "block_io_start",
+    "block_rq_insert",
     "block_rq_issue",
     "block_rq_complete",
     "mark_victim",

@@ -448,26 +448,72 @@ fn on_accept(call: &Call) {
 /// socket, so nothing else is mistaken for one.
 #[inline(always)]
 fn socket_of(fd: u64) -> Option<*const u8> {
+    match file_of(fd) {
+        Ok(Some((socket, file))) => socket_with_file(socket, file),
+        Ok(None) => gone(),
+        Err(_) => unreadable(),
+    }
+}
+
+/// Private data and address of the current task's open file; `None` when there is none of that number.
+#[inline(always)]
+fn file_of(fd: u64) -> Result<Option<(*const u8, *const u8)>, i32> {
     let fd = fd as u32 as usize;
     // SAFETY: typed pointers all the way from the current task.
     let slots: *const u8 = unsafe {
         let files: *const u8 = load(current_task(), offset!(task_files));
         let table: *const u8 = load(files, offset!(files_fdt));
         if fd >= load::<u32>(table, offset!(fdtable_max_fds)) as usize {
-            return gone();
+            return Ok(None);
         }
         load(table, offset!(fdtable_fd))
     };
-    let Ok(file) = read::<*const u8>(slots, fd * size_of::<usize>()) else {
-        return unreadable();
-    };
+    let file = read::<*const u8>(slots, fd * size_of::<usize>())?;
     if file.is_null() {
-        return gone();
+        return Ok(None);
     }
-    let Ok(socket) = read::<*const u8>(file, offset!(file_private_data)) else {
-        return unreadable();
+    Ok(Some((read(file, offset!(file_private_data))?, file)))
+}
+
+/// Who is at the other end of a descriptor.
+pub(crate) enum Peer {
+    /// Somebody who connected to this process.
+    Client,
+    /// A Postgres server that this process connected to.
+    Postgres,
+    /// Another socket, or it is not known who made the connection.
+    Other,
+    /// It is no socket, or cannot be told.
+    NoSocket,
+}
+
+/// Who is at the other end of a descriptor of the current task. Counts nothing.
+#[inline(always)]
+pub(crate) fn peer_of(fd: u64) -> Peer {
+    if FOLLOW_SOCKETS.load() == 0 {
+        return Peer::NoSocket;
+    }
+    let Ok(Some((socket, file))) = file_of(fd) else {
+        return Peer::NoSocket;
     };
-    socket_with_file(socket, file)
+    let Some(sk) = socket_with_file(socket, file) else {
+        return Peer::NoSocket;
+    };
+    let Some(stream) = payload::find(sk) else {
+        return Peer::Other;
+    };
+    let role = if stream.role == Role::Unknown as u8 {
+        stream.inferred_role
+    } else {
+        stream.role
+    };
+    if role == Role::Server as u8 {
+        return Peer::Client;
+    }
+    if role == Role::Client as u8 && stream.class == StreamClass::Postgres as u8 {
+        return Peer::Postgres;
+    }
+    Peer::Other
 }
 
 /// Takes a file into the table if it is an open TCP connection.

@@ -193,6 +193,8 @@ pub(super) fn wanted(config: &Config, all_execs: bool) -> Wanted {
         ("sockets", config.kernel.probes.sockets),
         ("payload", config.kernel.probes.payload),
         ("tls", config.kernel.probes.tls),
+        ("scheduler", config.kernel.probes.scheduler),
+        ("block", config.kernel.probes.block),
     ];
     let disabled: BTreeMap<&'static str, String> = switches
         .into_iter()

@@ -111,6 +111,8 @@ pub(super) const KEYS: &[Key] = &[
     key("kernel.probes.sockets", SWITCH),
     key("kernel.probes.payload", SWITCH),
     key("kernel.probes.tls", SWITCH),
+    key("kernel.probes.scheduler", SWITCH),
+    key("kernel.probes.block", SWITCH),
     key("kernel.probes.process", SWITCH),
     key("discovery", SECTION),
     key("discovery.enabled", SWITCH),

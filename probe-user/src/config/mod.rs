@@ -162,7 +162,11 @@ pub struct Probes {
     pub payload: bool,
     /// Requests and statements that a TLS library encrypts.
     pub tls: bool,
-    /// Exec, fork and exit.
+    /// Where the time of threads goes, and page faults.
+    pub scheduler: bool,
+    /// Requests to block devices.
+    pub block: bool,
+    /// Exec, fork, exit, and kills for lack of memory.
     pub process: bool,
 }
 
@@ -342,6 +346,8 @@ impl Default for Probes {
             sockets: true,
             payload: true,
             tls: true,
+            scheduler: true,
+            block: true,
             process: true,
         }
     }

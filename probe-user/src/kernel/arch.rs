@@ -1,6 +1,9 @@
 //! What differs between processor architectures: syscall numbers and saved registers.
 
-use probe_common::syscall::{FunctionRegisters, MAX_SYSCALLS, RegisterOffsets, SyscallKind};
+use probe_common::{
+    scheduler::WaitKind,
+    syscall::{FunctionRegisters, MAX_SYSCALLS, RegisterOffsets, SyscallKind},
+};
 use syscalls::Sysno;
 
 /// Where `struct pt_regs` keeps arguments and number when a syscall returns
@@ -38,14 +41,41 @@ pub const FUNCTION_REGISTERS: FunctionRegisters = FunctionRegisters {
 
 /// The kind of each syscall by its number on this architecture.
 pub fn syscall_kinds() -> [u8; MAX_SYSCALLS] {
-    let mut kinds = [SyscallKind::Other as u8; MAX_SYSCALLS];
+    by_number(|name| kind_of(name) as u8)
+}
+
+/// What each syscall waits for, by its number on this architecture.
+pub fn wait_kinds() -> [u8; MAX_SYSCALLS] {
+    by_number(|name| wait_of(name) as u8)
+}
+
+/// 0 for numbers that no syscall has.
+fn by_number(kind_of: impl Fn(&str) -> u8) -> [u8; MAX_SYSCALLS] {
+    let mut kinds = [0; MAX_SYSCALLS];
     for syscall in Sysno::iter() {
         let number = usize::try_from(syscall.id()).unwrap_or(usize::MAX);
         if let Some(kind) = kinds.get_mut(number) {
-            *kind = kind_of(syscall.name()) as u8;
+            *kind = kind_of(syscall.name());
         }
     }
     kinds
+}
+
+fn wait_of(name: &str) -> WaitKind {
+    match name {
+        "read" | "readv" | "recvfrom" | "recvmsg" | "recvmmsg" => WaitKind::Receive,
+        "write" | "writev" | "sendto" | "sendmsg" | "sendmmsg" | "sendfile" => WaitKind::Send,
+        "connect" => WaitKind::Connect,
+        "accept" | "accept4" => WaitKind::Accept,
+        // A `fcntl` that waits waits for a lock on a file.
+        "futex" | "futex_wait" | "futex_waitv" | "futex_requeue" | "semop" | "semtimedop"
+        | "flock" | "fcntl" => WaitKind::Lock,
+        "fsync" | "fdatasync" | "sync" | "syncfs" | "sync_file_range" | "msync" => WaitKind::Disk,
+        "nanosleep" | "clock_nanosleep" => WaitKind::Sleep,
+        "epoll_wait" | "epoll_pwait" | "epoll_pwait2" | "poll" | "ppoll" | "select"
+        | "pselect6" | "io_uring_enter" | "io_getevents" | "io_pgetevents" => WaitKind::Poll,
+        _ => WaitKind::Other,
+    }
 }
 
 fn kind_of(name: &str) -> SyscallKind {
@@ -93,6 +123,22 @@ mod tests {
                 "{}",
                 call.name()
             );
+        }
+    }
+
+    #[test]
+    fn what_calls_wait_for_is_known_on_this_architecture() {
+        let kinds = wait_kinds();
+        for (call, kind) in [
+            (Sysno::futex, WaitKind::Lock),
+            (Sysno::fdatasync, WaitKind::Disk),
+            (Sysno::clock_nanosleep, WaitKind::Sleep),
+            (Sysno::epoll_pwait, WaitKind::Poll),
+            (Sysno::recvfrom, WaitKind::Receive),
+            (Sysno::wait4, WaitKind::Other),
+        ] {
+            let number = usize::try_from(call.id()).unwrap();
+            assert_eq!(kinds[number], kind as u8, "{}", call.name());
         }
     }
 

@@ -166,6 +166,7 @@ fn attempt(
     let tls_off = tls_off
         .or_else(|| (payload.head_bytes == 0).then(|| "needs the probe `payload`".to_owned()));
     let kinds = arch::syscall_kinds();
+    let scheduler_off = off_reason(&probes::SCHEDULER, wanted, missing).is_some();
     let mut ebpf = EbpfLoader::new()
         .btf(Some(&btf))
         .override_global("OFFSETS", offsets, true)
@@ -173,12 +174,14 @@ fn attempt(
         .override_global("FUNCTION_REGISTERS", &arch::FUNCTION_REGISTERS, true)
         .override_global("FOLLOW_TLS", &u8::from(tls_off.is_none()), true)
         .override_global("SYSCALL_KINDS", &kinds, true)
+        .override_global("WAIT_KINDS", &arch::wait_kinds(), true)
         .override_global("THREAD_MASK", &(thread_slots - 1), true)
         .override_global("COUNT_SYSCALLS", &u8::from(syscalls_off.is_none()), true)
         .override_global("FOLLOW_SOCKETS", &u8::from(sockets_off.is_none()), true)
         .override_global("ALL_EXECS", &u8::from(wanted.all_execs), true)
         .override_global(LEVEL, &wanted.log_level, true)
         .map_max_entries("THREADS", thread_slots)
+        .map_max_entries("SCHEDULE", if scheduler_off { 1 } else { thread_slots })
         .map_max_entries("TGID_SERVICE", tgid_pages)
         .map_max_entries("SOCKETS", wanted.max_sockets)
         .map_max_entries("SYSCALLS", wanted.max_syscall_series)

@@ -1,12 +1,12 @@
-//! Tables of 16-bit entries that are mapped into this process: one store changes one entry, with no
-//! system call and no race against the kernel side, which stores into the same entries.
+//! Tables that are mapped into this process: one store changes one entry, with no system call and no
+//! race against the kernel side, which stores into the same entries.
 
 use std::{
     io,
     num::NonZeroUsize,
     os::fd::AsFd,
     ptr::NonNull,
-    sync::atomic::{AtomicU16, Ordering},
+    sync::atomic::{AtomicU16, AtomicU64, Ordering},
 };
 
 use aya::{Ebpf, maps::Map};
@@ -17,19 +17,29 @@ use tracing::error;
 use super::tables::{TableError, take};
 use crate::targets::TraceTable;
 
-/// A mapped BPF array whose values are made of 16-bit entries.
-pub struct Mapped {
-    entries: NonNull<AtomicU16>,
+/// What a mapped table can be made of.
+///
+/// # Safety
+/// Any bytes are a value, and shared memory may be accessed through it.
+pub unsafe trait Entry {}
+// SAFETY: an integer that is accessed atomically.
+unsafe impl Entry for AtomicU16 {}
+// SAFETY: as above.
+unsafe impl Entry for AtomicU64 {}
+
+/// A mapped BPF array whose values are made of such entries.
+pub struct Mapped<T: Entry = AtomicU16> {
+    entries: NonNull<T>,
     len: usize,
     bytes: NonZeroUsize,
 }
 
 // SAFETY: the mapping lives as long as the value and is only accessed through atomics.
-unsafe impl Send for Mapped {}
+unsafe impl<T: Entry> Send for Mapped<T> {}
 // SAFETY: as above.
-unsafe impl Sync for Mapped {}
+unsafe impl<T: Entry> Sync for Mapped<T> {}
 
-impl Mapped {
+impl<T: Entry> Mapped<T> {
     /// Maps the table `name` of a loaded object, whose values have `entries_per_value` entries.
     ///
     /// # Errors
@@ -47,8 +57,7 @@ impl Mapped {
             source,
         })?;
         let len = info.max_entries() as usize * entries_per_value;
-        let bytes =
-            NonZeroUsize::new(len * size_of::<AtomicU16>()).ok_or(TableError::Absent(name))?;
+        let bytes = NonZeroUsize::new(len * size_of::<T>()).ok_or(TableError::Absent(name))?;
         // SAFETY: a new shared mapping at an address of the kernel's choice, of exactly the
         // table's length; the mapping keeps the table alive without the descriptor.
         let entries = unsafe {
@@ -72,14 +81,24 @@ impl Mapped {
         })
     }
 
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// The entry at `index`, or `None` past the end.
-    pub fn entry(&self, index: usize) -> Option<&AtomicU16> {
+    pub fn entry(&self, index: usize) -> Option<&T> {
         // SAFETY: the index is inside the mapping, which lives as long as `self`.
         (index < self.len).then(|| unsafe { self.entries.add(index).as_ref() })
     }
 }
 
-impl Drop for Mapped {
+impl<T: Entry> Drop for Mapped<T> {
     fn drop(&mut self) {
         // SAFETY: the mapping was made by `take` with this length, and no reference outlives us.
         if let Err(error) = unsafe { munmap(self.entries.cast(), self.bytes.get()) } {

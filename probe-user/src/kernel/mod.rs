@@ -2,6 +2,7 @@
 //! the tables that the programs fill.
 
 pub mod arch;
+pub mod block;
 pub mod btf;
 pub mod environment;
 pub mod lanes;

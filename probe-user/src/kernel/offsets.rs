@@ -100,6 +100,16 @@ const fn structure(field: &'static str, size: u32) -> Expectation {
     }
 }
 
+/// A bit field of one bit, of which the number of the bit is wanted.
+const fn bit(field: &'static str) -> Expectation {
+    Expectation {
+        field,
+        shape: Shape::Bit,
+        size: 0,
+        elsewhere: &[],
+    }
+}
+
 /// `atomic_t` is a structure around an `int`.
 const fn atomic(field: &'static str) -> Expectation {
     structure(field, 4)
@@ -109,6 +119,12 @@ const fn atomic(field: &'static str) -> Expectation {
 const EXPECTATIONS: &[Expectation] = &[
     integer("task_tgid", 4),
     integer("task_pid", 4),
+    integer("task_flags", 4),
+    bit("task_in_iowait"),
+    integer("task_min_flt", 8),
+    integer("task_maj_flt", 8),
+    integer("task_sum_exec_runtime", 8),
+    integer("task_run_delay", 8),
     pointer("task_files"),
     pointer("task_signal"),
     integer("task_exit_code", 4),
@@ -128,6 +144,12 @@ const EXPECTATIONS: &[Expectation] = &[
     integer("sock_err", 4),
     pointer("sock_socket"),
     integer("tcp_srtt_us", 4),
+    pointer("request_q"),
+    integer("request_cmd_flags", 4),
+    integer("request_data_len", 4),
+    pointer("request_queue_disk"),
+    integer("gendisk_major", 4),
+    integer("gendisk_first_minor", 4),
 ];
 
 /// Looks up every field of [`Offsets`].
@@ -179,6 +201,11 @@ fn find(
     type_name: &str,
     member: &str,
 ) -> Result<u32, MissingReason> {
+    if expectation.shape == Shape::Bit {
+        return btf
+            .bit_offset(type_name, member)
+            .map_err(|error| MissingReason::NotFound(error.reason));
+    }
     let usual = btf.member_offset(type_name, member);
     let place =
         expectation

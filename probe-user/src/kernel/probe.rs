@@ -13,6 +13,7 @@ use aya::{
 use tracing::{debug, warn};
 
 use super::{
+    block,
     btf::Btf,
     loader::{self, LoadError, Loaded, Wanted},
     mapped::TgidTable,
@@ -187,7 +188,11 @@ impl KernelProbe {
             programs: self.runtimes(),
             probes: self.probes.clone(),
             libraries: self.libraries().counts(),
-            ..Snapshot::default()
+            block_devices: block::device_names(totals.block.keys()),
+            scheduler: totals.scheduler,
+            ongoing: totals.ongoing,
+            block: totals.block,
+            oom_kills: totals.oom_kills,
         })
     }
 

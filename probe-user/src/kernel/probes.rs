@@ -83,6 +83,7 @@ pub const PROCESS: Probe = Probe {
         tracepoint("sched_process_fork"),
         tracepoint("sched_process_exec"),
         tracepoint("sched_process_exit"),
+        optional(tracepoint("mark_victim")),
     ],
     fields: &[
         "task_tgid",
@@ -175,8 +176,56 @@ pub const TLS: Probe = Probe {
     fields: &[],
 };
 
+/// Follows threads through the scheduler. What they wait for it learns from `syscalls` and `sockets`;
+/// without them it counts that they wait.
+pub const SCHEDULER: Probe = Probe {
+    name: "scheduler",
+    what: "time on the processor, in the run queue and waiting, and for what; page faults",
+    programs: &[
+        tracepoint("sched_wakeup_new"),
+        tracepoint("sched_wakeup"),
+        tracepoint("sched_switch"),
+    ],
+    fields: &[
+        "task_tgid",
+        "task_pid",
+        "task_flags",
+        "task_in_iowait",
+        "task_min_flt",
+        "task_maj_flt",
+        "task_sum_exec_runtime",
+        "task_run_delay",
+    ],
+};
+
+/// Follows requests to block devices.
+pub const BLOCK: Probe = Probe {
+    name: "block",
+    what: "requests to block devices: latency, bytes, errors",
+    programs: &[
+        // Before the beginnings: a request whose beginning is seen must not end unseen.
+        tracepoint("block_rq_complete"),
+        tracepoint("block_rq_issue"),
+        Program {
+            name: "block_io_start",
+            hook: Hook::Renamed(&["block_io_start", "block_rq_insert"]),
+            optional: false,
+        },
+    ],
+    fields: &[
+        "task_tgid",
+        "task_flags",
+        "request_q",
+        "request_cmd_flags",
+        "request_data_len",
+        "request_queue_disk",
+        "gendisk_major",
+        "gendisk_first_minor",
+    ],
+};
+
 /// All probes, in the order in which they are attached.
-pub const ALL: [Probe; 5] = [PROCESS, SYSCALLS, SOCKETS, PAYLOAD, TLS];
+pub const ALL: [Probe; 7] = [PROCESS, SYSCALLS, SOCKETS, PAYLOAD, TLS, SCHEDULER, BLOCK];
 
 #[cfg(test)]
 mod tests {

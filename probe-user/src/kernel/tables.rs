@@ -7,13 +7,18 @@ use aya::{
     maps::{Map, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues, RingBuf},
 };
 use probe_common::{
+    block::{BlockKey, BlockStats},
     loss::Loss,
+    scheduler::SchedulerStats,
     socket::{ConnectErrorKey, SocketStats},
     syscall::{SyscallErrorKey, SyscallKey, SyscallStats},
     target::MAX_SERVICES,
 };
 
-use super::lanes::Lanes;
+use super::{
+    lanes::Lanes,
+    scheduler::{Ongoing, Schedule},
+};
 
 /// A table could not be found or read.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +62,10 @@ pub struct Tables {
     socket_stats: PerCpuArray<MapData, SocketStats>,
     connect_errors: PerCpuHashMap<MapData, ConnectErrorKey, u64>,
     losses: PerCpuArray<MapData, u64>,
+    scheduler: PerCpuArray<MapData, SchedulerStats>,
+    schedule: Schedule,
+    block: PerCpuHashMap<MapData, BlockKey, BlockStats>,
+    oom_kills: PerCpuArray<MapData, u64>,
     lanes: Lanes,
 }
 
@@ -71,6 +80,14 @@ pub struct Totals {
     pub sockets: HashMap<u16, SocketStats>,
     /// Failed connection attempts.
     pub connect_errors: HashMap<ConnectErrorKey, u64>,
+    /// Where the time of threads went, by service.
+    pub scheduler: HashMap<u16, SchedulerStats>,
+    /// What threads do now, by service.
+    pub ongoing: HashMap<u16, Ongoing>,
+    /// Requests to block devices.
+    pub block: HashMap<BlockKey, BlockStats>,
+    /// Processes killed for lack of memory, by service.
+    pub oom_kills: HashMap<u16, u64>,
     /// Losses by cause.
     pub losses: [u64; Loss::COUNT],
 }
@@ -87,6 +104,10 @@ impl Tables {
             socket_stats: typed(ebpf, "SOCKET_STATS")?,
             connect_errors: typed(ebpf, "CONNECT_ERRORS")?,
             losses: typed(ebpf, "LOSSES")?,
+            scheduler: typed(ebpf, "SCHEDULER_STATS")?,
+            schedule: Schedule::take(ebpf)?,
+            block: typed(ebpf, "BLOCK_STATS")?,
+            oom_kills: typed(ebpf, "OOM_KILLS")?,
             lanes: Lanes::take(ebpf)?,
         })
     }
@@ -100,6 +121,7 @@ impl Tables {
             syscalls: read_hash("SYSCALLS", &self.syscalls, SyscallStats::merge)?,
             syscall_errors: read_hash("SYSCALL_ERRORS", &self.syscall_errors, add)?,
             connect_errors: self.connect_errors()?,
+            block: read_hash("BLOCK_STATS", &self.block, BlockStats::merge)?,
             ..Totals::default()
         };
         self.lanes.promote(&totals.syscalls);
@@ -114,7 +136,21 @@ impl Tables {
             if stats != SocketStats::default() {
                 totals.sockets.insert(service, stats);
             }
+            let stats = read_slot(
+                "SCHEDULER_STATS",
+                &self.scheduler,
+                service.into(),
+                SchedulerStats::merge,
+            )?;
+            if stats != SchedulerStats::default() {
+                totals.scheduler.insert(service, stats);
+            }
+            let kills = read_slot("OOM_KILLS", &self.oom_kills, service.into(), add)?;
+            if kills != 0 {
+                totals.oom_kills.insert(service, kills);
+            }
         }
+        totals.ongoing = self.schedule.ongoing();
         for (index, total) in (0..).zip(totals.losses.iter_mut()) {
             *total = read_slot("LOSSES", &self.losses, index, add)?;
         }
@@ -149,8 +185,15 @@ impl Tables {
             services.contains(&key.service)
         })?;
         for service in services {
-            clear_slot("SOCKET_STATS", &mut self.socket_stats, (*service).into())?;
+            let slot = u32::from(*service);
+            clear_slot("SOCKET_STATS", &mut self.socket_stats, slot)?;
+            clear_slot("SCHEDULER_STATS", &mut self.scheduler, slot)?;
+            clear_slot("OOM_KILLS", &mut self.oom_kills, slot)?;
         }
+        self.schedule.forget(services);
+        remove_if("BLOCK_STATS", &mut self.block, |key| {
+            services.contains(&key.service)
+        })?;
         Ok(())
     }
 

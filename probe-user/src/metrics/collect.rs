@@ -33,6 +33,7 @@ mod correlation;
 mod host;
 mod postgres;
 mod process_resources;
+mod resources;
 mod traffic;
 
 pub(crate) use process_resources::by_name as resources_by_name;
@@ -82,6 +83,7 @@ pub fn collect(inputs: &Inputs<'_>) -> Families {
     syscalls(&mut families, inputs.snapshot, &names);
     sockets(&mut families, inputs.snapshot, &names);
     traffic::collect(&mut families, inputs.traffic, &names);
+    resources::collect(&mut families, inputs, &names);
     if let Some(report) = inputs.host {
         process_resources::collect(&mut families, report, &names);
         host::collect(&mut families, report);

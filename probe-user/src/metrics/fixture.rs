@@ -6,8 +6,10 @@ use std::{
 };
 
 use probe_common::{
+    block::{BlockKey, BlockOperation, BlockStats, KERNEL_SERVICE},
     histogram::Histogram,
     loss::Loss,
+    scheduler::{OffCpu, OffCpuReason, SchedulerStats},
     socket::{ConnectErrorKey, ERRNO_ABANDONED, SocketStats, Traffic, Transport},
     syscall::{SyscallErrorKey, SyscallKey},
 };
@@ -17,7 +19,10 @@ mod host;
 use super::{Build, ExitCount, Families, Inputs, OwnProcess, ServiceView, collect};
 use crate::{
     host::HostReport,
-    kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot},
+    kernel::{
+        scheduler::Ongoing,
+        snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot},
+    },
     sql::{Operation, SqlInfo},
     targets::Exit,
     traffic::{
@@ -94,6 +99,7 @@ impl Fixture {
         };
         self.snapshot.syscall_errors.insert(error, 2);
         self.snapshot.sockets.insert(id, sockets());
+        add_resources(&mut self.snapshot, id);
         for (transport, errno) in [
             (Transport::Tcp, 111),
             (Transport::Tcp, ERRNO_ABANDONED),
@@ -120,6 +126,44 @@ impl Fixture {
             own_process: Some(&self.own_process),
             read_time: Duration::from_micros(1500),
         })
+    }
+}
+
+/// What threads and block devices did for a service, and once for the kernel.
+fn add_resources(snapshot: &mut Snapshot, id: u16) {
+    let mut scheduler = SchedulerStats {
+        run_queue: histogram(&[5_000, 40_000_000]),
+        on_cpu: histogram(&[1_000_000, 2_000_000, 3_000_000]),
+        minor_faults: 70,
+        major_faults: 1,
+        ..SchedulerStats::default()
+    };
+    scheduler.off_cpu[OffCpuReason::Database as usize] = OffCpu {
+        count: 5,
+        ns: 250_000_000,
+    };
+    snapshot.scheduler.insert(id, scheduler);
+    let mut ongoing = Ongoing::default();
+    ongoing.on_cpu.count = 1;
+    ongoing.off_cpu[OffCpuReason::Poll as usize].count = 2;
+    snapshot.ongoing.insert(id, ongoing);
+    snapshot.oom_kills.insert(id, 1);
+    let vda = 254 << 20;
+    snapshot.block_devices.insert(vda, "vda".to_owned());
+    for (service, device) in [(id, vda), (KERNEL_SERVICE, 8 << 20 | 1)] {
+        let key = BlockKey {
+            device,
+            service,
+            operation: BlockOperation::Write as u8,
+            reserved: 0,
+        };
+        let stats = BlockStats {
+            latency: histogram(&[200_000, 3_000_000]),
+            queue_ns: 10_000,
+            bytes: 8192,
+            errors: 1,
+        };
+        snapshot.block.insert(key, stats);
     }
 }
 

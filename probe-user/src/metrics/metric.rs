@@ -201,6 +201,10 @@ pub enum Group {
     Postgres,
     /// Encrypted connections.
     Tls,
+    /// Threads: where their time goes.
+    Scheduler,
+    /// Requests to block devices.
+    Block,
     /// What the processes of each service take from the host.
     ProcessResources,
     /// The host.
@@ -213,7 +217,7 @@ pub enum Group {
 
 impl Group {
     /// All groups in the order of the documentation.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Services,
         Self::Syscalls,
         Self::Tcp,
@@ -222,6 +226,8 @@ impl Group {
         Self::Http,
         Self::Postgres,
         Self::Tls,
+        Self::Scheduler,
+        Self::Block,
         Self::ProcessResources,
         Self::Host,
         Self::Probe,
@@ -239,6 +245,8 @@ impl Group {
             Self::Http => "HTTP",
             Self::Postgres => "Postgres",
             Self::Tls => "TLS",
+            Self::Scheduler => "Threads and processors",
+            Self::Block => "Block devices",
             Self::ProcessResources => "Processes",
             Self::Host => "Host",
             Self::Probe => "The probe itself",

@@ -39,6 +39,8 @@ pub enum Shape {
     Array,
     /// A floating-point number.
     Float,
+    /// A bit field of one bit.
+    Bit,
 }
 
 impl std::fmt::Display for Shape {
@@ -49,6 +51,7 @@ impl std::fmt::Display for Shape {
             Self::Aggregate => "structure",
             Self::Array => "array",
             Self::Float => "floating-point number",
+            Self::Bit => "bit",
         })
     }
 }
@@ -61,14 +64,35 @@ impl Btf<'_> {
     /// [`FieldError`] when this kernel has no such structure or member, when it is a bit field, or
     /// when structures of that name disagree: never a guess.
     pub fn member_offset(&self, type_name: &str, member: &str) -> Result<MemberOffset, FieldError> {
-        self.locate(type_name, member).map_err(|reason| FieldError {
-            type_name: type_name.to_owned(),
-            member: member.to_owned(),
-            reason,
-        })
+        self.locate(type_name, member, Self::descend)
+            .map_err(|reason| FieldError {
+                type_name: type_name.to_owned(),
+                member: member.to_owned(),
+                reason,
+            })
     }
 
-    fn locate(&self, type_name: &str, path: &str) -> Result<MemberOffset, Reason> {
+    /// Where the bit field `member` of one bit lies in the structure `type_name`: the number of the bit
+    /// from the structure's start, counted from the lowest bit of each byte.
+    ///
+    /// # Errors
+    /// As [`Self::member_offset`]; also when it is no bit field of one bit, or the machine counts bits from
+    /// the other end.
+    pub fn bit_offset(&self, type_name: &str, member: &str) -> Result<u32, FieldError> {
+        self.locate(type_name, member, Self::bit)
+            .map_err(|reason| FieldError {
+                type_name: type_name.to_owned(),
+                member: member.to_owned(),
+                reason,
+            })
+    }
+
+    fn locate<T: PartialEq>(
+        &self,
+        type_name: &str,
+        path: &str,
+        descend: impl Fn(&Self, u32, &str, &mut u32) -> Result<T, Reason>,
+    ) -> Result<T, Reason> {
         let kind = if self.type_by_name(Kind::Struct, type_name).is_some() {
             Kind::Struct
         } else {
@@ -77,7 +101,7 @@ impl Btf<'_> {
         let mut budget = MAX_MEMBERS;
         let mut places = self
             .types_by_name(kind, type_name)
-            .map(|id| self.descend(id, path, &mut budget));
+            .map(|id| descend(self, id, path, &mut budget));
         let first = places.next().ok_or(Reason::NoSuchType)?;
         // Two namesakes that agree about this member are harmless.
         if places.all(|other| other == first) {
@@ -87,16 +111,48 @@ impl Btf<'_> {
         }
     }
 
+    fn bit(&self, structure: u32, path: &str, budget: &mut u32) -> Result<u32, Reason> {
+        let place = self.walk(structure, path, budget)?;
+        let (_, whole) = self.unqualified(structure)?;
+        if place.bitfield_bits != 1 || cfg!(target_endian = "big") {
+            return Err(Reason::Bitfield);
+        }
+        if place.bit_offset / 8 >= whole.size_or_type {
+            return Err(Reason::Damaged(structure));
+        }
+        Ok(place.bit_offset)
+    }
+
     fn descend(
         &self,
         structure: u32,
         path: &str,
         budget: &mut u32,
     ) -> Result<MemberOffset, Reason> {
+        let place = self.walk(structure, path, budget)?;
+        if place.is_bitfield || !place.bit_offset.is_multiple_of(8) {
+            return Err(Reason::Bitfield);
+        }
+        let (size, shape) = self.measure(place.type_id)?;
+        let byte_offset = place.bit_offset / 8;
+        let (_, whole) = self.unqualified(structure)?;
+        match byte_offset.checked_add(size) {
+            Some(end) if end <= whole.size_or_type => Ok(MemberOffset {
+                byte_offset,
+                size,
+                shape,
+            }),
+            _ => Err(Reason::Damaged(structure)),
+        }
+    }
+
+    /// Follows a path of names from a structure.
+    fn walk(&self, structure: u32, path: &str, budget: &mut u32) -> Result<Place, Reason> {
         let mut place = Place {
             bit_offset: 0,
             type_id: structure,
             is_bitfield: false,
+            bitfield_bits: 0,
         };
         let mut parent = "";
         for name in path.split('.') {
@@ -118,20 +174,7 @@ impl Btf<'_> {
             };
             parent = name;
         }
-        if place.is_bitfield || !place.bit_offset.is_multiple_of(8) {
-            return Err(Reason::Bitfield);
-        }
-        let (size, shape) = self.measure(place.type_id)?;
-        let byte_offset = place.bit_offset / 8;
-        let (_, whole) = self.unqualified(structure)?;
-        match byte_offset.checked_add(size) {
-            Some(end) if end <= whole.size_or_type => Ok(MemberOffset {
-                byte_offset,
-                size,
-                shape,
-            }),
-            _ => Err(Reason::Damaged(structure)),
-        }
+        Ok(place)
     }
 
     /// Searches one structure and the anonymous ones inside it, in the order of declaration.
@@ -173,6 +216,7 @@ impl Btf<'_> {
             bit_offset: member.bit_offset,
             type_id: member.type_id,
             is_bitfield: partial || member.bitfield_bits != 0,
+            bitfield_bits: member.bitfield_bits,
         })
     }
 
@@ -225,4 +269,6 @@ struct Place {
     bit_offset: u32,
     type_id: u32,
     is_bitfield: bool,
+    /// How many bits it has, if it is marked as a bit field itself.
+    bitfield_bits: u32,
 }

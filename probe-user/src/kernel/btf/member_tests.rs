@@ -193,6 +193,7 @@ fn bit_fields_are_refused_in_both_encodings() {
     let members = [
         ("whole", int, 0),
         ("part", int, 8 << 24 | 48),
+        ("flag", int, 1 << 24 | 57),
         ("after", int, 64),
     ];
     blob.flagged("new_style", 12, &members);
@@ -204,6 +205,14 @@ fn bit_fields_are_refused_in_both_encodings() {
     assert_eq!(look_up(&blob, "new_style", "whole"), integer(0, 4));
     assert_eq!(look_up(&blob, "new_style", "part"), Err(Reason::Bitfield));
     assert_eq!(look_up(&blob, "new_style", "after"), integer(8, 4));
+    let bytes = blob.bytes();
+    let btf = Btf::parse(&bytes).unwrap();
+    let bit = |member| btf.bit_offset("new_style", member).map_err(|e| e.reason);
+    assert_eq!(bit("flag"), Ok(57));
+    // More than one bit, and none at all.
+    for member in ["whole", "part", "after"] {
+        assert_eq!(bit(member), Err(Reason::Bitfield), "{member}");
+    }
     for member in ["a", "b", "c"] {
         assert_eq!(
             look_up(&blob, "old_style", member),

@@ -24,13 +24,20 @@ macro_rules! fixture {
 const FIXTURES: [(&str, &[u8]); 3] = [
     fixture!("6.1.0-56-cloud-amd64"),
     fixture!("6.12.117+deb12-cloud-amd64"),
-    fixture!("6.18.44-fc-v657"),
+    fixture!("6.18.44-fc-v669"),
 ];
 
 #[rustfmt::skip]
 const EXPECTED: &[(&str, [u32; 3])] = &[
     ("task_tgid",         [2420, 2436, 1268]),
     ("task_pid",          [2416, 2432, 1264]),
+    ("task_flags",        [  44,   44,   44]),
+    // A bit's number.
+    ("task_in_iowait",    [18755, 18884, 9544]),
+    ("task_min_flt",      [2792, 2792, 1568]),
+    ("task_maj_flt",      [2800, 2800, 1576]),
+    ("task_sum_exec_runtime", [ 200,  224,  232]),
+    ("task_run_delay",    [2168, 2200, 1016]),
     ("task_files",        [3048, 3048, 1824]),
     ("task_signal",       [3072, 3072, 1848]),
     ("task_exit_code",    [2312, 2332, 1164]),
@@ -49,6 +56,12 @@ const EXPECTED: &[(&str, [u32; 3])] = &[
     ("sock_err",          [ 544,  284,  284]),
     ("sock_socket",       [ 624,  288,  288]),
     ("tcp_srtt_us",       [1672, 1728, 1680]),
+    ("request_q",           [   0,    0,    0]),
+    ("request_cmd_flags",   [  24,   24,   24]),
+    ("request_data_len",    [  44,   44,   44]),
+    ("request_queue_disk",  [ 160,  104,  104]),
+    ("gendisk_major",       [   0,    0,    0]),
+    ("gendisk_first_minor", [   4,    4,    4]),
 ];
 
 /// Arguments that programs see; `None` where the kernel lacks the tracepoint. They differ between
@@ -68,6 +81,8 @@ const TRACEPOINTS: &[(&str, [Option<usize>; 3])] = &[
     ("sched_switch",          [Some(4), Some(4), Some(4)]),
     ("sched_wakeup",          [Some(1), Some(1), Some(1)]),
     ("sched_wakeup_new",      [Some(1), Some(1), Some(1)]),
+    ("block_io_start",        [None, Some(1), Some(1)]),
+    ("block_rq_insert",       [Some(1), Some(1), Some(1)]),
     ("block_rq_issue",        [Some(1), Some(1), Some(1)]),
     ("block_rq_complete",     [Some(3), Some(3), Some(3)]),
     ("mark_victim",           [Some(2), Some(2), Some(2)]),
