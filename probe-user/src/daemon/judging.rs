@@ -61,7 +61,7 @@ impl Daemon {
             .into_iter()
             .map(|service| (service.id, service.name.clone()))
             .collect();
-        let snapshot = match self.kernel.snapshot(services.iter().map(|(id, _)| *id)) {
+        let snapshot = match self.kernel.times(services.iter().map(|(id, _)| *id)) {
             Ok(snapshot) => snapshot,
             Err(error) => {
                 // Every scrape says so as well, to somebody who can do something about it.

@@ -33,8 +33,8 @@ def disk():
         os.unlink(path)
 
 
-def database():
-    """Waits for a statement that takes long without anybody computing."""
+def ask(statement):
+    """Runs a statement on the worker's one connection."""
     global connection
     if connection is None:
         connection = psycopg2.connect(
@@ -46,20 +46,17 @@ def database():
         )
         connection.autocommit = True
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_sleep(0.4)")
+        cursor.execute(statement)
+
+
+def database():
+    """Waits for a statement that takes long without anybody computing."""
+    ask("SELECT pg_sleep(0.4)")
 
 
 def search():
-    """The same with a statement that has Postgres compute."""
-    database_connection()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM generate_series(1, 3000000) n WHERE n % 7 = 0")
-
-
-def database_connection():
-    """Opens the connection, if there is none yet."""
-    if connection is None:
-        database()
+    """Waits for a statement that has Postgres compute."""
+    ask("SELECT count(*) FROM generate_series(1, 3000000) n WHERE n % 7 = 0")
 
 
 def nothing():
