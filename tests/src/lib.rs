@@ -27,6 +27,7 @@ pub mod process;
 pub mod servers;
 pub mod site;
 pub mod strace;
+pub mod terminal;
 pub mod tls;
 pub mod waiting;
 pub mod web;

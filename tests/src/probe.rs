@@ -102,7 +102,14 @@ impl Probe {
     /// # Errors
     /// It ended or never got ready; the message has its log.
     pub fn start(site: &Site, config: &Config) -> Result<Self> {
-        let address = free_address()?;
+        Self::start_at(site, config, free_address()?)
+    }
+
+    /// The same at an address that another probe has left.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_at(site: &Site, config: &Config, address: SocketAddr) -> Result<Self> {
         let directory = TempDir::new()?;
         let path = directory.path().join("hostprobe.toml");
         std::fs::write(&path, config.text(address))?;

@@ -58,6 +58,30 @@ impl Process {
         })
     }
 
+    /// As [`Self::spawn`], in a terminal, to which all output goes.
+    ///
+    /// # Errors
+    /// The program can't be started.
+    pub fn spawn_in_terminal(
+        name: &str,
+        mut command: Command,
+        input: Stdio,
+        [output, errors]: [Stdio; 2],
+    ) -> Result<Self> {
+        let child = command
+            .stdin(input)
+            .stdout(output)
+            .stderr(errors)
+            .spawn()
+            .with_context(|| format!("starting {name}: {command:?}"))?;
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            output: NamedTempFile::new()?,
+            ended: None,
+        })
+    }
+
     /// Process id.
     pub fn pid(&self) -> u32 {
         self.child.id()

@@ -178,6 +178,17 @@ const NEEDS: &[Need] = &[
     },
     Need {
         group: Group::Test,
+        name: "util-linux",
+        why: "gives a program a terminal of its own, and pins programs to one CPU",
+        met: Met::By(|_| {
+            ["setsid", "taskset"]
+                .iter()
+                .all(|name| find_command(name).is_some())
+        }),
+        source: Source::Apt(&["util-linux"]),
+    },
+    Need {
+        group: Group::Test,
         name: "strace",
         why: "the second source that syscall counts are compared with",
         met: Met::Command("strace"),

@@ -5,11 +5,12 @@ use std::{
     time::Duration,
 };
 
+use procfs::Current as _;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{debug, error};
 
 use super::Daemon;
-use crate::verdict::{Pressure, Reading, Report, Window, service_times};
+use crate::verdict::{Pressure, Reading, Report, Window, reading};
 
 /// How often it looks. A look reads what the kernel side and the decoder have added up, a fraction of
 /// what a scrape reads.
@@ -54,16 +55,39 @@ impl Daemon {
     }
 
     fn look(&self) {
+        let services: Vec<(u16, String)> = self
+            .tracker()
+            .services()
+            .into_iter()
+            .map(|service| (service.id, service.name.clone()))
+            .collect();
+        let snapshot = match self.kernel.times(services.iter().map(|(id, _)| *id)) {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                // Every scrape says so as well, to somebody who can do something about it.
+                debug!("cannot judge where the services' time goes: {error}");
+                return;
+            }
+        };
         let traffic = self.decoder.report();
         let at = self.started.elapsed();
-        let mut reading = Reading::default();
-        for service in self.tracker().services() {
-            let report = traffic.services.get(&service.id);
-            let (times, under_way) = report
-                .map(|report| service_times(report))
-                .unwrap_or_default();
-            reading.add(&service.name, &times, under_way);
-        }
-        self.judge.take(at, reading, &Pressure::default());
+        let reading = reading(&services, &snapshot, &traffic);
+        self.judge.take(at, reading, &pressure());
+    }
+}
+
+/// What the kernel says now; nothing where it does not measure it.
+fn pressure() -> Pressure {
+    let share = |percent: f32| f64::from(percent) / 100.0;
+    Pressure {
+        cpu: procfs::CpuPressure::current()
+            .ok()
+            .map(|pressure| share(pressure.some.avg10)),
+        memory: procfs::MemoryPressure::current()
+            .ok()
+            .map(|pressure| share(pressure.some.avg10)),
+        io: procfs::IoPressure::current()
+            .ok()
+            .map(|pressure| share(pressure.some.avg10)),
     }
 }

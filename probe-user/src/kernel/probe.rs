@@ -196,6 +196,21 @@ impl KernelProbe {
         })
     }
 
+    /// Reads where the time of threads and block devices went; all else is left empty.
+    ///
+    /// # Errors
+    /// The kernel refuses to read a table.
+    pub fn times(&self, services: impl Iterator<Item = u16>) -> Result<Snapshot, TableError> {
+        let totals = self.tables().read_times(services)?;
+        Ok(Snapshot {
+            probes: self.probes.clone(),
+            scheduler: totals.scheduler,
+            ongoing: totals.ongoing,
+            block: totals.block,
+            ..Snapshot::default()
+        })
+    }
+
     /// Gives the busiest syscalls their lanes; worth doing every few seconds when nobody scrapes.
     pub fn promote(&self) {
         if let Err(error) = self.tables().promote() {

@@ -136,15 +136,7 @@ impl Tables {
             if stats != SocketStats::default() {
                 totals.sockets.insert(service, stats);
             }
-            let stats = read_slot(
-                "SCHEDULER_STATS",
-                &self.scheduler,
-                service.into(),
-                SchedulerStats::merge,
-            )?;
-            if stats != SchedulerStats::default() {
-                totals.scheduler.insert(service, stats);
-            }
+            self.read_scheduler(service, &mut totals.scheduler)?;
             let kills = read_slot("OOM_KILLS", &self.oom_kills, service.into(), add)?;
             if kills != 0 {
                 totals.oom_kills.insert(service, kills);
@@ -155,6 +147,36 @@ impl Tables {
             *total = read_slot("LOSSES", &self.losses, index, add)?;
         }
         Ok(totals)
+    }
+
+    /// Reads where the time of threads and block devices went, and nothing else: a fraction of
+    /// [`Self::read`].
+    ///
+    /// # Errors
+    /// The kernel refuses to read a table.
+    pub fn read_times(&self, services: impl Iterator<Item = u16>) -> Result<Totals, TableError> {
+        let mut totals = Totals {
+            block: read_hash("BLOCK_STATS", &self.block, BlockStats::merge)?,
+            ..Totals::default()
+        };
+        for service in services.filter(|id| usize::from(*id) < MAX_SERVICES) {
+            self.read_scheduler(service, &mut totals.scheduler)?;
+        }
+        totals.ongoing = self.schedule.ongoing();
+        Ok(totals)
+    }
+
+    fn read_scheduler(
+        &self,
+        service: u16,
+        into: &mut HashMap<u16, SchedulerStats>,
+    ) -> Result<(), TableError> {
+        let merge = SchedulerStats::merge;
+        let stats = read_slot("SCHEDULER_STATS", &self.scheduler, service.into(), merge)?;
+        if stats != SchedulerStats::default() {
+            into.insert(service, stats);
+        }
+        Ok(())
     }
 }
 

@@ -56,7 +56,7 @@ use std::{sync::Arc, time::Duration};
 use probe_common::histogram::Histogram;
 
 pub use quantile::quantile;
-pub use reading::{Reading, service_times};
+pub use reading::{Reading, reading};
 pub use shares::Shares;
 pub use window::Window;
 pub use work::Work;
@@ -157,9 +157,6 @@ pub struct SchedulerTimes {
 pub struct ServiceTimes {
     /// `None` when the kernel side does not watch the scheduler.
     pub scheduler: Option<SchedulerTimes>,
-    /// CPU time by another source, for when the scheduler is not watched. Of what is running now:
-    /// it may be less than before.
-    pub cpu_ns: Option<u64>,
     /// Requests that it answered.
     pub requests: Timing,
     /// Statements that it executed as a server.
@@ -239,7 +236,7 @@ pub struct ServiceVerdict {
     pub in_progress: f64,
     /// What was judged, and its 95th percentile in seconds. `None` when nothing was answered.
     pub latency: Option<(Latency, f64)>,
-    /// CPU seconds a second; `None` where nothing tells.
+    /// CPU seconds a second; `None` when the scheduler is not watched.
     pub cpu: Option<f64>,
     /// 99th percentile of the waits for a CPU, in seconds.
     pub run_queue_p99: Option<f64>,
@@ -264,9 +261,7 @@ pub fn judge(name: &Arc<str>, interval: &Interval) -> ServiceVerdict {
     let times = &interval.times;
     let latency = latency(interval);
     let scheduler = times.scheduler.as_ref();
-    let cpu_ns = scheduler
-        .map(|scheduler| scheduler.on_cpu_ns)
-        .or(times.cpu_ns);
+    let cpu_ns = scheduler.map(|scheduler| scheduler.on_cpu_ns);
     let judged = sentence::judge(name, interval, &work, latency);
     ServiceVerdict {
         name: Arc::clone(name),
@@ -305,20 +300,10 @@ fn latency(interval: &Interval) -> Option<(Latency, f64)> {
                 interval.always.statements,
             )
         };
-    // Each of those under way is one observation, at least as long as the interval.
-    let mut timing = ended.clone();
-    for _ in 0..under_way.min(1_000) {
-        timing.observe(u64::try_from(interval.length.as_nanos()).unwrap_or(u64::MAX));
-    }
-    let p95 = quantile::of_timing(&timing, 0.95)?;
-    Some((
-        kind,
-        if under_way > 0 && ended.count() == 0 {
-            p95.max(whole)
-        } else {
-            p95
-        },
-    ))
+    let p95 = quantile::of_timing(ended, 0.95);
+    // What is under way at each look may be another one each time, unless none ends.
+    let p95 = p95.or((under_way > 0).then_some(whole))?;
+    Some((kind, p95))
 }
 
 #[expect(

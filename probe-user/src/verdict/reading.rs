@@ -1,6 +1,9 @@
 //! What is read of all services at one moment, by name.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use probe_common::{
     histogram::Histogram,
@@ -8,9 +11,12 @@ use probe_common::{
 };
 
 use super::{SchedulerTimes, ServiceTimes, UnderWay, window::Services};
-use crate::kernel::scheduler::Ongoing;
+use crate::kernel::{
+    scheduler::Ongoing,
+    snapshot::{ProbeState, Snapshot},
+};
 use crate::traffic::{
-    ConnectionState, DatabaseReport, DbTally, FingerprintReport, ServiceReport, Timing,
+    self, ConnectionState, DatabaseReport, DbTally, FingerprintReport, ServiceReport, Timing,
 };
 
 /// One look at all services.
@@ -33,8 +39,39 @@ impl Reading {
     }
 }
 
+/// Looks at all services that are known. `snapshot` and `traffic` are of the same moment.
+pub fn reading(
+    services: &[(u16, String)],
+    snapshot: &Snapshot,
+    traffic: &traffic::Report,
+) -> Reading {
+    let watched = snapshot
+        .probes
+        .iter()
+        .any(|probe| probe.name == "scheduler" && probe.state == ProbeState::Active);
+    let mut disks: HashMap<u16, Histogram> = HashMap::new();
+    for (key, stats) in &snapshot.block {
+        disks.entry(key.service).or_default().merge(&stats.latency);
+    }
+    let mut reading = Reading::default();
+    for (id, name) in services {
+        let report = traffic.services.get(id);
+        let (mut times, under_way) = report
+            .map(|report| service_times(report))
+            .unwrap_or_default();
+        times.scheduler = watched.then(|| {
+            let stats = snapshot.scheduler.get(id).copied().unwrap_or_default();
+            let ongoing = snapshot.ongoing.get(id).copied().unwrap_or_default();
+            SchedulerTimes::new(&stats, &ongoing)
+        });
+        times.disk = disks.get(id).copied().unwrap_or_default();
+        reading.add(name, &times, under_way);
+    }
+    reading
+}
+
 /// What the decoders know of a service.
-pub fn service_times(report: &ServiceReport) -> (ServiceTimes, UnderWay) {
+fn service_times(report: &ServiceReport) -> (ServiceTimes, UnderWay) {
     let sum = |timings: &mut dyn Iterator<Item = &Timing>| {
         timings.fold(Timing::default(), |mut sum, timing| {
             sum.add(timing);
@@ -110,10 +147,6 @@ impl ServiceTimes {
         if let Some(other) = &other.scheduler {
             self.scheduler.get_or_insert_default().add(other);
         }
-        if let Some(other) = other.cpu_ns {
-            let sum = self.cpu_ns.get_or_insert(0);
-            *sum = sum.saturating_add(other);
-        }
         self.requests.add(&other.requests);
         self.statements.add(&other.statements);
         self.statements_ns = self.statements_ns.saturating_add(other.statements_ns);
@@ -134,11 +167,6 @@ impl ServiceTimes {
         });
         Self {
             scheduler,
-            // Totals of processes are older than the probe.
-            cpu_ns: self
-                .cpu_ns
-                .zip(old.cpu_ns)
-                .map(|(now, old)| now.saturating_sub(old)),
             requests: timing_since(&self.requests, &old.requests),
             statements: timing_since(&self.statements, &old.statements),
             statements_ns: self.statements_ns.saturating_sub(old.statements_ns),

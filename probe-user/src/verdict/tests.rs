@@ -306,7 +306,6 @@ prop_compose! {
                 on_cpu_ns: ns[1], run_queue, database_ns: ns[2], network_ns: ns[3],
                 lock_ns: ns[4], disk_ns: ns[5], idle_ns: ns[6], other_ns: ns[7],
             }),
-            cpu_ns: (ns[8] % 2 == 0).then_some(ns[8]),
             requests: timing(counts[0], ns[9] / 50),
             statements: timing(counts[1], ns[10] / 50),
             statements_ns: ns[10],

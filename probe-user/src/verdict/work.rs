@@ -20,10 +20,7 @@ impl Work {
     /// Puts together what the kernel and the wire say.
     pub fn new(interval: &Interval) -> Self {
         let times = &interval.times;
-        let scheduler = times.scheduler.clone().unwrap_or(SchedulerTimes {
-            on_cpu_ns: times.cpu_ns.unwrap_or(0),
-            ..SchedulerTimes::default()
-        });
+        let scheduler = times.scheduler.clone().unwrap_or_default();
         let mut work = Self::default();
         work.add(State::OnCpu, scheduler.on_cpu_ns);
         work.add(State::RunQueue, scheduler.run_queue.sum_ns);

@@ -77,6 +77,14 @@ pub(super) struct Service {
     pub(super) database: Database,
     #[serde(default)]
     pub(super) syscalls: Vec<Syscall>,
+    pub(super) resources: Option<Resources>,
+}
+
+/// What its processes take.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct Resources {
+    pub(super) cpu_seconds: f64,
+    pub(super) resident_bytes: u64,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -164,7 +172,6 @@ pub(super) struct Verdict {
     pub(super) shares: BTreeMap<String, f64>,
     pub(super) work: BTreeMap<String, f64>,
     pub(super) cpu: Option<f64>,
-    pub(super) resident_bytes: Option<u64>,
     pub(super) run_queue_p99_seconds: Option<f64>,
     pub(super) disk_p99_seconds: Option<f64>,
 }

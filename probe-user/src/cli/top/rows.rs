@@ -147,8 +147,8 @@ fn row(
             if old.is_some() { seconds } else { 0.0 },
             bounds,
         ),
-        cpu: verdict.cpu,
-        resident_bytes: verdict.resident_bytes,
+        cpu: verdict.cpu.or_else(|| cpu(service, old, seconds)),
+        resident_bytes: service.resources.as_ref().map(|taken| taken.resident_bytes),
         run_queue_p99: verdict.run_queue_p99_seconds,
         disk_p99: verdict.disk_p99_seconds,
         cause: verdict.cause,
@@ -157,6 +157,12 @@ fn row(
         shares: verdict.shares,
         work: verdict.work,
     }
+}
+
+/// CPU seconds a second by `/proc`, for a daemon that does not watch the scheduler.
+fn cpu(service: &Service, old: Option<&Service>, seconds: f64) -> Option<f64> {
+    let (now, old) = (service.resources.as_ref()?, old?.resources.as_ref()?);
+    (seconds > 0.0).then(|| (now.cpu_seconds - old.cpu_seconds).max(0.0) / seconds)
 }
 
 /// Routes, statements and system calls of one service, most time first.

@@ -43,6 +43,7 @@ fn answer(seconds: u64) -> Answer {
         "bounds_seconds": [0.000001, 0.000002], "latency_bounds_seconds": bounds,
         "services": [
             {"name": "postgresql", "kind": "postgres", "processes": 3, "syscalls": [],
+             "resources": {"cpu_seconds": 0.3 * seconds as f64, "resident_bytes": 512 << 20},
              "http": {"requests": []},
              "postgres": [{"database": "shop", "operation": "SELECT", "outcome": "ok", "sqlstate": null,
                 "calls": 40 * seconds, "rows": 1, "sum_seconds": 4.0 * seconds as f64, "counts": counts(40 * seconds)}],
