@@ -6,6 +6,7 @@
 mod host;
 mod io_uring;
 mod processes;
+mod scheduler;
 mod syscalls;
 mod tcp;
 mod traced;
@@ -71,6 +72,9 @@ checks! {
     unix::bytes_over_unix_are_equal_in_every_way,
     unix::refused_unix_connects_are_counted,
     unix::bytes_through_a_socket_pair_are_counted,
+    scheduler::time_is_what_the_kernel_itself_counts,
+    scheduler::waits_are_counted_by_what_they_wait_for,
+    scheduler::a_kill_for_lack_of_memory_is_counted,
     io_uring::requests_to_an_io_uring_are_counted,
     host::limits_of_a_control_group_are_the_ceiling,
 }
@@ -111,7 +115,15 @@ fn print_verifier_counts(site: &Site) -> Result<()> {
     let config = Config::new().with_payload().service("app", &[idle.pid()]);
     let probe = Probe::start(site, &config)?;
     let metrics = probe.metrics()?;
-    for name in ["process", "syscalls", "sockets", "payload", "tls"] {
+    for name in [
+        "process",
+        "syscalls",
+        "sockets",
+        "payload",
+        "tls",
+        "scheduler",
+        "block",
+    ] {
         let up = metrics.count("hostprobe_probe_up", &[("probe", name)]);
         anyhow::ensure!(
             up == 1,
