@@ -365,6 +365,9 @@ impl Draft {
     }
 
     fn shown(&mut self, key: &str) -> Option<String> {
+        if keys::find(key).is_some_and(keys::Key::is_secret) {
+            return None;
+        }
         let value = value_at(&mut self.values, &dotted(key))?;
         if value.is_table() {
             return None;

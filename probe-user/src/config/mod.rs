@@ -14,9 +14,11 @@ mod check;
 mod keys;
 mod load;
 mod paths;
+mod store;
 mod values;
 
 pub use load::{ConfigError, DEFAULT_FILE, Origin, Problem, Setting, Sources};
+pub use store::{Store, StoreUrl};
 pub use values::{NetnsSpec, Pattern, UserSpec};
 
 /// Everything that can be configured.
@@ -42,6 +44,8 @@ pub struct Config {
     pub wire: Wire,
     /// When a loop around a query is worth a finding.
     pub n_plus_one: NPlusOne,
+    /// Where slow queries and the like are kept.
+    pub store: Store,
     /// What the daemon keeps of its rights.
     pub privileges: Privileges,
 }
@@ -291,6 +295,7 @@ impl Default for Config {
             sql: Sql::default(),
             wire: Wire::default(),
             n_plus_one: NPlusOne::default(),
+            store: Store::default(),
             privileges: Privileges::default(),
         }
     }
@@ -430,6 +435,7 @@ impl Config {
             ("sql", self.sql != new.sql),
             ("wire", self.wire != new.wire),
             ("n_plus_one", self.n_plus_one != new.n_plus_one),
+            ("store", self.store != new.store),
             ("privileges", self.privileges != new.privileges),
         ]
         .into_iter()
