@@ -5,6 +5,7 @@ pub mod api;
 pub mod cli;
 pub mod config;
 pub mod daemon;
+pub mod database;
 pub mod kernel;
 pub mod metrics;
 pub mod routes;

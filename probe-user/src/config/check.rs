@@ -5,13 +5,19 @@ use std::ops::RangeInclusive;
 
 use probe_common::target::MAX_SERVICES;
 
-use super::{Config, Discovery, Kernel, NPlusOne, Service, Store, UserSpec, Wire, keys};
+use super::{
+    Config, Database, DatabaseUrl, Discovery, Kernel, NPlusOne, Service, Store, UserSpec, Wire,
+    database, keys,
+};
 use crate::routes::Templates;
 
 /// Names that mean something else as the value of a label.
 const RESERVED: [&str; 2] = ["other", "unknown"];
-/// Longest name of a service.
+/// Longest name of a service or database.
 const MAX_NAME: usize = 64;
+
+/// Each is a connection, a task and some series.
+const MAX_DATABASES: usize = 32;
 
 /// One value that can't be used.
 pub(super) struct Finding {
@@ -35,6 +41,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     );
     findings.wire(&config.wire);
     findings.n_plus_one(&config.n_plus_one);
+    findings.databases(&config.databases);
     findings.store(&config.store);
     findings.0
 }
@@ -212,10 +219,7 @@ impl Findings {
 
     fn service(&mut self, at: &str, service: &Service) {
         let name = &service.name;
-        let plain = name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '@' | '-'));
-        if name.is_empty() || name.len() > MAX_NAME || !plain || RESERVED.contains(&name.as_str()) {
+        if !is_name(name) {
             self.refuse(&format!("{at}.name"));
         }
         if !service.has_criterion() {
@@ -254,6 +258,71 @@ impl Findings {
             self.refuse(&format!("{at}.pids"));
         }
         self.routes(&format!("{at}.routes"), &service.routes);
+    }
+
+    fn databases(&mut self, databases: &[Database]) {
+        if databases.len() > MAX_DATABASES {
+            self.add(
+                "database",
+                format!("at most {MAX_DATABASES} databases can be asked"),
+            );
+        }
+        for (index, database) in databases.iter().enumerate() {
+            let at = format!("database[{index}]");
+            self.database(&at, database);
+            let earlier = databases.iter().take(index);
+            let mut earlier = earlier.map(|database| &database.name);
+            if !database.name.is_empty()
+                && let Some(first) = earlier.position(|name| *name == database.name)
+            {
+                self.add(
+                    &format!("{at}.name"),
+                    format!("database[{first}] has this name already; each needs its own"),
+                );
+            }
+        }
+    }
+
+    fn database(&mut self, at: &str, database: &Database) {
+        if !is_name(&database.name) {
+            self.refuse(&format!("{at}.name"));
+        }
+        if database.url.is_empty() {
+            self.refuse(&format!("{at}.url"));
+        } else {
+            self.database_url(&format!("{at}.url"), &database.url);
+        }
+        if let Some(url) = &database.pgbouncer_url {
+            self.database_url(&format!("{at}.pgbouncer_url"), url);
+        }
+        let absolute = |path: &std::path::PathBuf| path.is_absolute();
+        if !database.password_file.as_ref().is_none_or(absolute) {
+            self.refuse(&format!("{at}.password_file"));
+        }
+        if !database.service.as_deref().is_none_or(is_name) {
+            self.refuse(&format!("{at}.service"));
+        }
+        self.range(
+            &format!("{at}.interval_s"),
+            database.interval_s,
+            1..=keys::MAX_INTERVAL_S,
+        );
+    }
+
+    /// Says what is wrong without the address itself, which may hold a password.
+    fn database_url(&mut self, key: &str, url: &DatabaseUrl) {
+        for name in url.unknown_parameters() {
+            let known = database::PARAMETERS.join(", ");
+            self.add(
+                key,
+                format!("parameter `{name}` is not known; allowed are {known}"),
+            );
+        }
+        if let Err(error) = url.options() {
+            // The library says of what kind the mistake is, twice.
+            let text = error.to_string();
+            self.add(key, text.trim_start_matches("error with configuration: "));
+        }
     }
 
     /// Each template alone, then all together, so that the one that is wrong is named.
@@ -308,6 +377,14 @@ impl Service {
             || self.cgroup.is_some()
             || !self.ports.is_empty()
     }
+}
+
+/// Whether a name can be told apart in labels, and needs no quoting there.
+fn is_name(name: &str) -> bool {
+    let plain = name
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '@' | '-'));
+    !name.is_empty() && name.len() <= MAX_NAME && plain && !RESERVED.contains(&name)
 }
 
 fn page_size() -> u32 {

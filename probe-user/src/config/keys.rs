@@ -15,6 +15,8 @@ const SWITCH: &str = "allowed is true or false";
 const SECTION: &str = "allowed is a table, written as a [section]";
 const REGEX: &str = "allowed is a regular expression";
 const REGEXES: &str = "allowed is a list of regular expressions";
+const NAME: &str =
+    "allowed are 1 to 64 of the characters A-Z a-z 0-9 _ . @ -, but not \"other\" or \"unknown\"";
 const USER: &str = "allowed is a user's name or number";
 
 /// The largest size of a kernel table that is accepted.
@@ -131,10 +133,7 @@ pub(super) const KEYS: &[Key] = &[
         "service",
         "allowed is a list of tables, each written as [[service]]",
     ),
-    key(
-        "service.name",
-        "allowed are 1 to 64 of the characters A-Z a-z 0-9 _ . @ -, but not \"other\" or \"unknown\"",
-    ),
+    key("service.name", NAME),
     key(
         "service.exe",
         r#"allowed is an absolute path or a file name, such as "nginx""#,
@@ -218,6 +217,29 @@ pub(super) const KEYS: &[Key] = &[
         "n_plus_one.cooldown_s",
         "allowed is a whole number of seconds from 0 to 86400",
     ),
+    key(
+        "database",
+        "allowed is a list of tables, each written as [[database]]",
+    ),
+    key("database.name", NAME),
+    key(
+        "database.url",
+        r#"allowed is an address such as "postgres://hostprobe@127.0.0.1:5432/shop?sslmode=require" or "postgres:///shop?host=/run/postgresql""#,
+    ),
+    key(
+        "database.password_file",
+        r#"allowed is the absolute path of a file with the password, such as "/etc/hostprobe/shop.password""#,
+    ),
+    key("database.service", NAME),
+    key(
+        "database.pgbouncer_url",
+        r#"allowed is the address of a PgBouncer's admin console, such as "postgres://stats@127.0.0.1:6432/pgbouncer""#,
+    ),
+    key(
+        "database.interval_s",
+        "allowed is a whole number of seconds from 1 to 3600",
+    ),
+    key("database.advice", SWITCH),
     key("store", SECTION),
     key(
         "store.url",

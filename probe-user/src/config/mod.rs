@@ -11,12 +11,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 mod check;
+mod database;
 mod keys;
 mod load;
 mod paths;
 mod store;
 mod values;
 
+pub use database::{Database, DatabaseUrl};
 pub use load::{ConfigError, DEFAULT_FILE, Origin, Problem, Setting, Sources};
 pub use store::{Store, StoreUrl};
 pub use values::{NetnsSpec, Pattern, UserSpec};
@@ -44,6 +46,9 @@ pub struct Config {
     pub wire: Wire,
     /// When a loop around a query is worth a finding.
     pub n_plus_one: NPlusOne,
+    /// Postgres servers to ask, in the order in which they are shown.
+    #[serde(rename = "database", skip_serializing_if = "Vec::is_empty")]
+    pub databases: Vec<Database>,
     /// Where slow queries and the like are kept.
     pub store: Store,
     /// What the daemon keeps of its rights.
@@ -295,6 +300,7 @@ impl Default for Config {
             sql: Sql::default(),
             wire: Wire::default(),
             n_plus_one: NPlusOne::default(),
+            databases: Vec::new(),
             store: Store::default(),
             privileges: Privileges::default(),
         }
@@ -435,6 +441,7 @@ impl Config {
             ("sql", self.sql != new.sql),
             ("wire", self.wire != new.wire),
             ("n_plus_one", self.n_plus_one != new.n_plus_one),
+            ("database", self.databases != new.databases),
             ("store", self.store != new.store),
             ("privileges", self.privileges != new.privileges),
         ]

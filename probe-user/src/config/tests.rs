@@ -388,3 +388,43 @@ fn a_section_given_as_a_value_does_not_panic() {
         "a: line 2"
     );
 }
+
+/// A wrong address must not put its password into the log of the start.
+#[test]
+fn databases_are_checked_and_their_passwords_never_shown() {
+    let found = problems(
+        "[[database]]\nname = 'a'\nurl = 'mysql://u:secret@h/d'\ninterval_s = 0\n\
+         [[database]]\nname = 'a'\nurl = 'postgres://u:secret@h/d?sslmod=require&sslmode=maybe'\n\
+         password_file = 'here'\n[[database]]\nname = 'b'\npgbouncer_url = 'secret'",
+    );
+    let expected = [
+        "config.toml: line 3: `database[0].url`: allowed is an address such as \
+         \"postgres://hostprobe@127.0.0.1:5432/shop?sslmode=require\" or \
+         \"postgres:///shop?host=/run/postgresql\"",
+        "config.toml: line 11: `database[2].pgbouncer_url`: allowed is the address of a PgBouncer's \
+         admin console, such as \"postgres://stats@127.0.0.1:6432/pgbouncer\"",
+        "config.toml: line 4: `database[0].interval_s` = 0: \
+         allowed is a whole number of seconds from 1 to 3600",
+        "config.toml: line 7: `database[1].url`: parameter `sslmod` is not known; allowed are \
+         application_name, dbname, host, hostaddr, options, password, port, sslcert, sslkey, \
+         sslmode, sslrootcert, user",
+        "config.toml: line 7: `database[1].url`: unknown value \"maybe\" for `ssl_mode`",
+        "config.toml: line 8: `database[1].password_file` = \"here\": allowed is the absolute path of \
+         a file with the password, such as \"/etc/hostprobe/shop.password\"",
+        "config.toml: line 6: `database[1].name` = \"a\": database[0] has this name already; \
+         each needs its own",
+    ];
+    assert_eq!(found, expected);
+    let text = load(
+        "",
+        &[("HOSTPROBE_DATABASE", "postgres://u:secret@h/d")],
+        &[],
+    )
+    .unwrap_err();
+    assert!(!text.concat().contains("secret"), "{text:?}");
+    let text = "[[database]]\nname = 'a'\nurl = 'postgres://u:secret@h/d'";
+    let config = load(text, &[], &[]).unwrap();
+    assert!(!config.to_toml().unwrap().contains("secret"));
+    assert!(!format!("{config:?}").contains("secret"));
+    assert_eq!(Config::default().needs_restart(&config), ["database"]);
+}

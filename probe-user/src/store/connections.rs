@@ -13,7 +13,7 @@ use super::{
     migrations,
     place::{FileId, Place, file_id, make_file},
 };
-use crate::config::StoreUrl;
+use crate::config::DatabaseUrl;
 
 /// How long a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -160,15 +160,11 @@ fn sqlite_options(path: &std::path::Path) -> Result<AnyConnectOptions, StoreErro
 }
 
 fn postgres_options(
-    url: &StoreUrl,
+    url: &DatabaseUrl,
     password_file: Option<&std::path::Path>,
 ) -> Result<AnyConnectOptions, StoreError> {
-    let StoreUrl::Postgres(url) = url else {
-        return Err(StoreError::Configuration(
-            "this is no address of a Postgres database".to_owned(),
-        ));
-    };
-    let mut options = AnyConnectOptions::from_str(url).doing("cannot read the address")?;
+    let options = AnyConnectOptions::from_str(url.with_its_password());
+    let mut options = options.doing("cannot read the address")?;
     let address = &mut options.database_url;
     if let Some(path) = password_file {
         let text = std::fs::read_to_string(path).map_err(|source| StoreError::File {
@@ -177,11 +173,8 @@ fn postgres_options(
             source,
         })?;
         let password = text.lines().next().unwrap_or_default();
-        address.set_password(Some(password)).map_err(|()| {
-            StoreError::Configuration(
-                "`store.password_file` needs a host and a user in `store.url`".to_owned(),
-            )
-        })?;
+        // Works for a socket's address as well, and wins over the one before the host.
+        address.query_pairs_mut().append_pair("password", password);
     }
     // The library looks a bracketed address up as if it were a name.
     let bare = address

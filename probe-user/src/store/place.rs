@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::StoreError;
-use crate::config::{self, StoreUrl};
+use crate::config::{self, DatabaseUrl, StoreUrl};
 
 /// Name of the SQLite file in the state directory.
 const FILE: &str = "hostprobe.db";
@@ -22,7 +22,7 @@ pub(super) enum Place {
     /// A Postgres database.
     Postgres {
         /// Its address.
-        url: StoreUrl,
+        url: DatabaseUrl,
         /// A file with its password.
         password_file: Option<PathBuf>,
     },
@@ -37,7 +37,7 @@ impl Place {
         Ok(match &settings.url {
             Some(StoreUrl::None) => None,
             Some(StoreUrl::Sqlite(path)) => Some(Self::Sqlite(path.clone())),
-            Some(url @ StoreUrl::Postgres(_)) => Some(Self::Postgres {
+            Some(StoreUrl::Postgres(url)) => Some(Self::Postgres {
                 url: url.clone(),
                 password_file: settings.password_file.clone(),
             }),
