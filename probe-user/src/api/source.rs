@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use crate::{
+    database::advice::report::AdviceReport,
     kernel::snapshot::{ProbeState, ProbeStatus, Snapshot},
     metrics::{Build, Inputs, OwnProcess, ServiceView},
     store::Store,
@@ -31,6 +32,11 @@ pub trait Source: Send + Sync + 'static {
     /// # Errors
     /// When the kernel's tables could not be read.
     fn collect(&self) -> Result<Collected, CollectError>;
+
+    /// The advice of the last rounds. Must not block.
+    fn advice(&self) -> Arc<AdviceReport> {
+        Arc::default()
+    }
 
     /// What is known without reading anything. Must not block.
     fn status(&self) -> Status;
@@ -127,6 +133,7 @@ impl From<JoinError> for CollectError {
 pub(super) struct Reading {
     pub(super) collected: Collected,
     pub(super) status: Status,
+    pub(super) advice: Arc<AdviceReport>,
     pub(super) own_process: Option<OwnProcess>,
     pub(super) at: SystemTime,
     pub(super) read_time: Duration,
@@ -143,6 +150,7 @@ impl Reading {
         Ok(Self {
             collected,
             status: source.status(),
+            advice: source.advice(),
             own_process,
             at: SystemTime::now(),
             read_time,
@@ -154,6 +162,7 @@ impl Reading {
             snapshot: &self.collected.snapshot,
             traffic: &self.collected.traffic,
             services: &self.collected.services,
+            advice: &self.advice.databases,
             build: &self.status.build,
             started_at: self.status.started_at,
             own_process: self.own_process.as_ref(),

@@ -128,6 +128,7 @@ async fn serve(
     announce(address, &daemon.summary());
     tokio::spawn(Arc::clone(&daemon).scan_periodically(stop.clone()));
     tokio::spawn(Arc::clone(&daemon).tune_periodically(stop.clone()));
+    daemon.advise(&config, &stop);
     tokio::spawn(reload_on_hangup(
         config,
         sources,

@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+mod advice;
 mod check;
 mod database;
 mod keys;
@@ -18,6 +19,7 @@ mod paths;
 mod store;
 mod values;
 
+pub use advice::Advice;
 pub use database::{Database, DatabaseUrl};
 pub use load::{ConfigError, DEFAULT_FILE, Origin, Problem, Setting, Sources};
 pub use store::{Store, StoreUrl};
@@ -49,6 +51,8 @@ pub struct Config {
     /// Postgres servers to ask, in the order in which they are shown.
     #[serde(rename = "database", skip_serializing_if = "Vec::is_empty")]
     pub databases: Vec<Database>,
+    /// Which indexes are worth proposing.
+    pub advice: Advice,
     /// Where slow queries and the like are kept.
     pub store: Store,
     /// What the daemon keeps of its rights.
@@ -301,6 +305,7 @@ impl Default for Config {
             wire: Wire::default(),
             n_plus_one: NPlusOne::default(),
             databases: Vec::new(),
+            advice: Advice::default(),
             store: Store::default(),
             privileges: Privileges::default(),
         }
@@ -442,6 +447,7 @@ impl Config {
             ("wire", self.wire != new.wire),
             ("n_plus_one", self.n_plus_one != new.n_plus_one),
             ("database", self.databases != new.databases),
+            ("advice", self.advice != new.advice),
             ("store", self.store != new.store),
             ("privileges", self.privileges != new.privileges),
         ]

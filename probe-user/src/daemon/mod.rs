@@ -1,5 +1,6 @@
 //! The running daemon: the kernel side and the targets, held together.
 
+mod advising;
 pub mod attaching;
 pub mod decoding;
 pub mod findings;
@@ -30,6 +31,7 @@ use crate::{
     api::{CollectError, Collected, Source, Status},
     cli::object_build_id,
     config::Config,
+    database::advice::report::AdviceReport,
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
     metrics::{Build, ExitCount, ServiceView},
     store::Store,
@@ -46,6 +48,7 @@ pub struct Daemon {
     traced: Arc<TgidTable>,
     tracker: Mutex<Tracker>,
     decoder: Decoder,
+    advice: advising::Known,
     store: Store,
     scanned: AtomicBool,
     /// Events may bring the next scan forward.
@@ -71,6 +74,7 @@ impl Daemon {
             attaching,
             tracker: Mutex::new(tracker),
             decoder,
+            advice: advising::Known::default(),
             store,
             scanned: AtomicBool::new(false),
             scan_sooner: Notify::new(),
@@ -291,6 +295,10 @@ impl Source for Daemon {
             traffic: self.decoder.report(),
             services,
         })
+    }
+
+    fn advice(&self) -> Arc<AdviceReport> {
+        Arc::clone(&self.advice.borrow())
     }
 
     fn store(&self) -> Store {

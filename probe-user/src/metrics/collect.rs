@@ -23,11 +23,13 @@ use super::{
     service::{ServiceView, UNKNOWN_SERVICE},
 };
 use crate::{
+    database::advice::report::DatabaseAdvice,
     kernel::snapshot::{ProbeState, Snapshot},
     targets::Exit,
     traffic::Report,
 };
 
+mod advice;
 mod correlation;
 mod postgres;
 mod traffic;
@@ -56,6 +58,8 @@ pub struct Inputs<'a> {
     pub traffic: &'a Report,
     /// The services that are known now.
     pub services: &'a [ServiceView],
+    /// What was found out about the databases' indexes.
+    pub advice: &'a [DatabaseAdvice],
     /// What was built.
     pub build: &'a Build,
     /// When counting began.
@@ -75,6 +79,7 @@ pub fn collect(inputs: &Inputs<'_>) -> Families {
     syscalls(&mut families, inputs.snapshot, &names);
     sockets(&mut families, inputs.snapshot, &names);
     traffic::collect(&mut families, inputs.traffic, &names);
+    advice::collect(&mut families, inputs.advice);
     probe(&mut families, inputs);
     if let Some(own) = inputs.own_process {
         own_process(&mut families, own);

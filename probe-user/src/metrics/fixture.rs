@@ -14,6 +14,7 @@ use probe_common::{
 
 use super::{Build, ExitCount, Families, Inputs, OwnProcess, ServiceView, collect};
 use crate::{
+    database::advice::report::{DatabaseAdvice, State},
     kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot},
     sql::{Operation, SqlInfo},
     targets::Exit,
@@ -30,6 +31,7 @@ pub(crate) struct Fixture {
     pub(crate) snapshot: Snapshot,
     pub(crate) traffic: Report,
     pub(crate) services: Vec<ServiceView>,
+    pub(crate) advice: Vec<DatabaseAdvice>,
     pub(crate) build: Build,
     pub(crate) own_process: OwnProcess,
 }
@@ -55,6 +57,7 @@ impl Fixture {
                 at_ns: 5_000_000_000,
             },
             services: (1..=services).map(service).collect(),
+            advice: (services > 0).then(advice).into_iter().collect(),
             build: Build {
                 version: "0.1.0".to_owned(),
                 object_build_id: "c0ffee".to_owned(),
@@ -109,6 +112,7 @@ impl Fixture {
             snapshot: &self.snapshot,
             traffic: &self.traffic,
             services: &self.services,
+            advice: &self.advice,
             build: &self.build,
             started_at: UNIX_EPOCH + Duration::from_secs(1_790_000_000),
             own_process: Some(&self.own_process),
@@ -302,6 +306,18 @@ pub(crate) fn service(id: u16) -> ServiceView {
             },
         ],
         ports: vec![8000],
+    }
+}
+
+fn advice() -> DatabaseAdvice {
+    DatabaseAdvice {
+        name: "shop".to_owned(),
+        state: State::Done,
+        finished_at: Some(UNIX_EPOCH + Duration::from_secs(1_790_000_100)),
+        round_seconds: 0.25,
+        rounds: 3,
+        failures: 1,
+        ..DatabaseAdvice::default()
     }
 }
 

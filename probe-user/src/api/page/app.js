@@ -2,6 +2,7 @@
 // the probe started, and rates are made here, between the newest answer and one that is as old as
 // the chosen window.
 import { bar, fact, make, replace } from "./elements.js";
+import { followAdvice } from "./advice.js";
 import { drawFindings } from "./findings.js";
 import { between, bytes, duration, quantile, short, uptime } from "./numbers.js";
 import { drawDatabase } from "./database.js";
@@ -335,3 +336,4 @@ async function poll() {
 $("window").addEventListener("change", draw);
 document.addEventListener("visibilitychange", draw);
 poll();
+followAdvice($("advice"));

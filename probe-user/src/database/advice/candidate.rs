@@ -184,13 +184,13 @@ pub fn ideas(
     let (equal, ranges) = context.served(&scan.predicates);
     let sort = context.sort(&scan.first_by);
     let condition = context.condition(&scan.predicates);
-    let mut keys = key_lists(&equal, &ranges, &sort);
-    keys.extend(context.null_keys(&scan.predicates));
+    let keys = key_lists(&equal, &ranges, &sort);
     let mut found: Vec<Candidate> = Vec::new();
     let partial = condition.iter().flat_map(|condition| {
         keys.iter().map(move |keys| (keys.clone(), Some(condition.clone())))
     });
-    let whole = keys.iter().map(|keys| (keys.clone(), None));
+    let nulls = context.null_keys(&scan.predicates);
+    let whole = keys.iter().chain(&nulls).map(|keys| (keys.clone(), None));
     for (keys, predicate) in whole.chain(partial) {
         let candidate = Candidate {
             table: table.quoted.clone(),

@@ -234,7 +234,7 @@ async fn indexes(connection: &mut PgConnection) -> Result<Vec<Index>, sqlx::Erro
                 i.indrelid::int8 AS table_oid, a.amname::text AS method,
                 ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, false)
                       FROM generate_series(1, i.indnkeyatts) k ORDER BY k) AS keys,
-                ARRAY(SELECT i.indclass[k] || '/' || i.indcollation[k] || '/' || i.indoption[k]
+                ARRAY(SELECT concat_ws('/', i.indclass[k], i.indcollation[k], i.indoption[k])
                       FROM generate_series(0, i.indnkeyatts - 1) k ORDER BY k) AS key_options,
                 ARRAY(SELECT pg_get_indexdef(i.indexrelid, k, false)
                       FROM generate_series(i.indnkeyatts + 1, i.indnatts) k ORDER BY k) AS included,

@@ -152,6 +152,11 @@ impl Plan {
         }
     }
 
+    /// Whether it uses an index of this name.
+    pub fn uses(&self, index: &str) -> bool {
+        self.index.as_deref() == Some(index) || self.steps.iter().any(|step| step.uses(index))
+    }
+
     /// All scans of tables, with the conditions of the joins above them.
     pub fn scans(&self) -> Vec<Scan> {
         let mut scans = Vec::new();

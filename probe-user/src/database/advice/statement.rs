@@ -9,7 +9,7 @@ use std::collections::HashMap;
 
 use sqlparser::{
     ast::{
-        Delete, FromTable, Insert, Query, SetExpr, Statement, TableFactor, TableWithJoins, Update,
+        AssignmentTarget, Delete, FromTable, Insert, ObjectName, Query, SetExpr, Statement, TableFactor, TableWithJoins, Update,
         UpdateTableFromKind,
     },
     dialect::PostgreSqlDialect,
@@ -192,6 +192,38 @@ fn rows_of(
     }
     text.push_str(&format!(" where {condition}"));
     Ok(text)
+}
+
+/// The columns that an `UPDATE` sets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assigned {
+    /// The table's name, without its schema and quotes.
+    pub table: String,
+    /// The columns, without quotes.
+    pub columns: Vec<String>,
+}
+
+/// What a normalised `UPDATE` sets; `None` when that is not understood.
+pub fn assigned(text: &str) -> Option<Assigned> {
+    let text = Rewriter::new(None).run(text).ok()?;
+    let statements = parse(&text).ok()?;
+    let [Statement::Update(update)] = statements.as_slice() else {
+        return None;
+    };
+    let TableFactor::Table { name, .. } = &update.table.relation else {
+        return None;
+    };
+    let last = |name: &ObjectName| Some(name.0.last()?.as_ident()?.value.clone());
+    let mut columns = Vec::new();
+    for assignment in &update.assignments {
+        match &assignment.target {
+            AssignmentTarget::ColumnName(column) => columns.push(last(column)?),
+            AssignmentTarget::Tuple(several) => {
+                columns.extend(several.iter().filter_map(last));
+            }
+        }
+    }
+    Some(Assigned { table: last(name)?, columns })
 }
 
 /// Numbers parameters from 1 in the order of their first use: Postgres wants no gaps.
