@@ -11,10 +11,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{App, Problem};
-use crate::{
-    database::advice::report::{
-        Advice, AdviceReport, DatabaseAdvice, HypoPg, Kind, LookedAt, State as RoundState,
-    },
+use crate::database::advice::report::{
+    Advice, AdviceReport, DatabaseAdvice, HypoPg, Kind, LookedAt, State as RoundState,
 };
 
 /// The whole answer.
@@ -74,7 +72,11 @@ pub(super) async fn advice(
 }
 
 fn known_database<'v>(report: &AdviceReport, value: &'v str) -> Result<&'v str, String> {
-    let names: Vec<&str> = report.databases.iter().map(|one| one.name.as_str()).collect();
+    let names: Vec<&str> = report
+        .databases
+        .iter()
+        .map(|one| one.name.as_str())
+        .collect();
     if names.contains(&value) {
         return Ok(value);
     }
@@ -100,7 +102,10 @@ impl Answer {
             .databases
             .iter()
             .filter(|one| database.is_none_or(|wanted| one.name == wanted));
-        let mut answer = Self { databases: Vec::new(), advice: Vec::new() };
+        let mut answer = Self {
+            databases: Vec::new(),
+            advice: Vec::new(),
+        };
         for one in wanted {
             answer.databases.push(Database::new(one));
             let advice = one.advice.iter();

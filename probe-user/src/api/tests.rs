@@ -16,11 +16,14 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::{kernel::snapshot::ProbeState, metrics::fixture::Fixture};
+use crate::{
+    database::advice::report::AdviceReport, kernel::snapshot::ProbeState, metrics::fixture::Fixture,
+};
 
+mod advice;
 mod traffic;
 
-const PATHS: [&str; 17] = [
+const PATHS: [&str; 19] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
@@ -28,12 +31,14 @@ const PATHS: [&str; 17] = [
     "/page/database.js",
     "/page/traffic.js",
     "/page/findings.js",
+    "/page/advice.js",
     "/page/app.css",
     "/metrics",
     "/healthz",
     "/readyz",
     "/api/overview",
     "/api/n-plus-one",
+    "/api/advice",
     "/api/services",
     "/api/probes",
     "/api/status",
@@ -84,6 +89,10 @@ impl Source for MadeUp {
             services: self.fixture.services.clone(),
         })
     }
+    fn advice(&self) -> Arc<AdviceReport> {
+        Arc::new(advice::report())
+    }
+
     fn status(&self) -> Status {
         self.status.clone()
     }

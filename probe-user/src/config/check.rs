@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use probe_common::target::MAX_SERVICES;
 
 use super::{
-    Advice, Config, Database, DatabaseUrl, Discovery, Kernel, NPlusOne, Service, Store, UserSpec, Wire,
-    database, keys,
+    Advice, Config, Database, DatabaseUrl, Discovery, Kernel, NPlusOne, Service, Store, UserSpec,
+    Wire, database, keys,
 };
 use crate::routes::Templates;
 

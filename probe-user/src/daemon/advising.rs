@@ -26,7 +26,8 @@ pub(super) type Known = watch::Sender<Arc<AdviceReport>>;
 impl Daemon {
     /// Starts a task for each database that wants advice. They end with `stop`.
     pub fn advise(self: &Arc<Self>, config: &Config, stop: &CancellationToken) {
-        self.advice.send_replace(Arc::new(advice::initial(&config.databases)));
+        self.advice
+            .send_replace(Arc::new(advice::initial(&config.databases)));
         let wanted = config.databases.iter().filter(|database| database.advice);
         for (at, database) in wanted.enumerate() {
             let adviser = Adviser::new(database.clone(), config.advice.clone());

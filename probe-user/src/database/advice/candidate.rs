@@ -25,6 +25,9 @@ pub struct Candidate {
     pub keys: Vec<Key>,
     /// The condition of a partial index.
     pub predicate: Option<String>,
+    /// Whether its first key is for a range only. The planner takes every range for a small one when
+    /// it does not know the bounds, so an index that starts with equality is the better bet.
+    pub starts_with_range: bool,
 }
 
 /// One key of it.
@@ -41,7 +44,11 @@ pub struct Key {
 impl Candidate {
     /// The statement that makes it, in theory or for real.
     pub fn create(&self, concurrently: bool, name: &str) -> String {
-        let (concurrently, space) = if concurrently { ("CONCURRENTLY ", " ") } else { ("", "") };
+        let (concurrently, space) = if concurrently {
+            ("CONCURRENTLY ", " ")
+        } else {
+            ("", "")
+        };
         format!("CREATE INDEX {concurrently}{name}{space}ON {self}")
     }
 
@@ -92,14 +99,22 @@ impl Candidate {
 
     fn leads(&self, index: &Index) -> bool {
         self.keys.len() <= index.keys.len()
-            && self.keys.iter().zip(&index.keys).all(|(own, key)| bare(&own.text) == bare(key))
+            && self
+                .keys
+                .iter()
+                .zip(&index.keys)
+                .all(|(own, key)| bare(&own.text) == bare(key))
             && self.directions_fit(index)
     }
 
     /// A key alone is read in both directions, so only the mixture matters.
     fn directions_fit(&self, index: &Index) -> bool {
         let descending = |options: &String| {
-            let order: u32 = options.rsplit('/').next().and_then(|o| o.parse().ok()).unwrap_or(0);
+            let order: u32 = options
+                .rsplit('/')
+                .next()
+                .and_then(|o| o.parse().ok())
+                .unwrap_or(0);
             order & 1 == 1
         };
         let fits = |flip: bool| {
@@ -182,17 +197,32 @@ pub fn ideas(
         context.note_cast(predicate, &mut ideas.notes);
     }
     let (equal, ranges) = context.served(&scan.predicates);
-    let sort = context.sort(&scan.first_by);
+    let mut sort = context.sort(&scan.first_by);
+    if sort.is_empty()
+        && let Some(index) = indexes
+            .iter()
+            .find(|index| Some(&index.name) == scan.ordered_by.as_ref())
+    {
+        // Whether somebody wants this order can't be told from the plan; the planner tells later.
+        let keys = index.keys.iter().take(MAX_KEYS);
+        sort = keys.filter_map(|key| context.quoted_column(key)).collect();
+    }
     let condition = context.condition(&scan.predicates);
     let keys = key_lists(&equal, &ranges, &sort);
     let mut found: Vec<Candidate> = Vec::new();
     let partial = condition.iter().flat_map(|condition| {
-        keys.iter().map(move |keys| (keys.clone(), Some(condition.clone())))
+        keys.iter()
+            .map(move |keys| (keys.clone(), Some(condition.clone())))
     });
     let nulls = context.null_keys(&scan.predicates);
     let whole = keys.iter().chain(&nulls).map(|keys| (keys.clone(), None));
     for (keys, predicate) in whole.chain(partial) {
+        let first = keys.first();
+        let starts_with_range = !equal.iter().any(|one| Some(&one.key) == first)
+            && !sort.first().is_some_and(|key| Some(key) == first)
+            && ranges.iter().any(|one| Some(&one.key) == first);
         let candidate = Candidate {
+            starts_with_range,
             table: table.quoted.clone(),
             table_name: table.name.clone(),
             keys,
@@ -204,7 +234,10 @@ pub fn ideas(
     }
     for candidate in found {
         if let Some(index) = indexes.iter().find(|index| candidate.is_covered_by(index)) {
-            let note = format!("index {} exists, which has the same leading columns", index.name);
+            let note = format!(
+                "index {} exists, which has the same leading columns",
+                index.name
+            );
             if !ideas.notes.contains(&note) {
                 ideas.notes.push(note);
             }
@@ -253,13 +286,23 @@ fn key_lists(equal: &[Served], ranges: &[Served], sort: &[Key]) -> Vec<Vec<Key>>
     for length in 1..=all.len().min(MAX_KEYS) {
         let leading = all.get(..length).unwrap_or_default();
         add(leading.to_vec());
-        for tail in ranges.iter().take(2).map(|range| vec![range.key.clone()]).chain([sort.to_vec()]) {
+        for tail in ranges
+            .iter()
+            .take(2)
+            .map(|range| vec![range.key.clone()])
+            .chain([sort.to_vec()])
+        {
             add(leading.iter().cloned().chain(tail).collect());
         }
     }
     // The second column alone may be the better start.
     if let [_, second, rest @ ..] = all.as_slice() {
-        for tail in ranges.iter().take(2).map(|range| vec![range.key.clone()]).chain([sort.to_vec()]) {
+        for tail in ranges
+            .iter()
+            .take(2)
+            .map(|range| vec![range.key.clone()])
+            .chain([sort.to_vec()])
+        {
             add([second.clone()].into_iter().chain(tail).collect());
         }
         if let Some(third) = rest.first() {
@@ -283,26 +326,57 @@ impl Context<'_> {
             Some(number) => number,
             None => rows / 10.0,
         };
-        let key = Key { text: column.quoted.clone(), expression: false, descending: false };
+        let key = Key {
+            text: column.quoted.clone(),
+            expression: false,
+            descending: false,
+        };
         Some((key, distinct))
+    }
+
+    /// A column as an index names it; `None` for an expression.
+    fn quoted_column(&self, quoted: &str) -> Option<Key> {
+        let known = self.columns.values().any(|column| column.quoted == quoted);
+        known.then(|| Key {
+            text: quoted.to_owned(),
+            expression: false,
+            descending: false,
+        })
     }
 
     fn term(&self, term: &Term) -> Option<Served> {
         match term {
             Term::Column { name, cast } => {
                 let (key, distinct) = self.column(name)?;
-                if cast.as_deref().is_none_or(|cast| self.is_only_a_label(name, cast)) {
+                if cast
+                    .as_deref()
+                    .is_none_or(|cast| self.is_only_a_label(name, cast))
+                {
                     return Some(Served { key, distinct });
                 }
                 let cast = cast.as_deref().unwrap_or_default();
                 let text = format!("({})::{cast}", key.text);
-                Some(Served { key: Key { text, expression: true, descending: false }, distinct })
+                Some(Served {
+                    key: Key {
+                        text,
+                        expression: true,
+                        descending: false,
+                    },
+                    distinct,
+                })
             }
             Term::Expression { text, columns } => {
                 let known: Option<Vec<(Key, f64)>> =
                     columns.iter().map(|name| self.column(name)).collect();
-                let distinct = known?.iter().map(|(_, distinct)| *distinct).fold(1.0, f64::max);
-                let key = Key { text: text.clone(), expression: true, descending: false };
+                let distinct = known?
+                    .iter()
+                    .map(|(_, distinct)| *distinct)
+                    .fold(1.0, f64::max);
+                let key = Key {
+                    text: text.clone(),
+                    expression: true,
+                    descending: false,
+                };
                 Some(Served { key, distinct })
             }
         }
@@ -310,12 +384,18 @@ impl Context<'_> {
 
     /// Whether a conversion changes nothing, so that the column's own index serves it.
     fn is_only_a_label(&self, name: &str, cast: &str) -> bool {
-        let kind = self.columns.get(name).map_or("", |column| column.kind.as_str());
+        let kind = self
+            .columns
+            .get(name)
+            .map_or("", |column| column.kind.as_str());
         cast == kind || (cast == "text" && kind.starts_with("character varying"))
     }
 
     fn note_cast(&self, predicate: &Predicate, notes: &mut Vec<String>) {
-        if let Term::Column { name, cast: Some(cast) } = &predicate.term
+        if let Term::Column {
+            name,
+            cast: Some(cast),
+        } = &predicate.term
             && let Some(column) = self.columns.get(name)
             && !self.is_only_a_label(name, cast)
         {
@@ -352,7 +432,10 @@ impl Context<'_> {
             .iter()
             .map(|key| {
                 let (column, _) = self.column(&key.column)?;
-                Some(Key { descending: key.descending ^ flip, ..column })
+                Some(Key {
+                    descending: key.descending ^ flip,
+                    ..column
+                })
             })
             .collect();
         keys.unwrap_or_default()
@@ -381,8 +464,12 @@ impl Context<'_> {
 
     /// An index finds `NULL`s like values.
     fn null_keys(&self, predicates: &[Predicate]) -> Vec<Vec<Key>> {
-        let nulls = predicates.iter().filter(|one| one.comparison == Comparison::IsNull);
-        nulls.filter_map(|one| Some(vec![self.term(&one.term)?.key])).collect()
+        let nulls = predicates
+            .iter()
+            .filter(|one| one.comparison == Comparison::IsNull);
+        nulls
+            .filter_map(|one| Some(vec![self.term(&one.term)?.key]))
+            .collect()
     }
 
     /// Whether a partial index fits as far as its columns go, but its condition compares with values.
@@ -393,7 +480,9 @@ impl Context<'_> {
         if !index.valid || index.method != "btree" {
             return false;
         }
-        let mut compared = predicates.iter().filter(|one| one.comparison == Comparison::Equal);
+        let mut compared = predicates
+            .iter()
+            .filter(|one| one.comparison == Comparison::Equal);
         let condition_words: Vec<String> = Lexer::new(condition.as_bytes(), false)
             .filter_map(|token| super::predicate::identifier(&token))
             .collect();

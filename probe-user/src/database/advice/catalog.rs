@@ -150,12 +150,17 @@ impl Catalog {
 
     /// A table by schema and name.
     pub fn table(&self, schema: &str, name: &str) -> Option<&Table> {
-        self.tables.iter().find(|table| table.schema == schema && table.name == name)
+        self.tables
+            .iter()
+            .find(|table| table.schema == schema && table.name == name)
     }
 
     /// A table's indexes.
     pub fn indexes_of(&self, table: &Table) -> Vec<&Index> {
-        self.indexes.iter().filter(|index| index.table == table.oid).collect()
+        self.indexes
+            .iter()
+            .filter(|index| index.table == table.oid)
+            .collect()
     }
 }
 

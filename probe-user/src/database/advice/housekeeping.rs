@@ -30,8 +30,14 @@ pub fn housekeeping(
             } else if !is_large(table) || !may_go(index) {
                 None
             } else {
-                double(table, index, &indexes)
-                    .or_else(|| unused(table, index, catalog.server.statistics_age_s, unused_after_s))
+                double(table, index, &indexes).or_else(|| {
+                    unused(
+                        table,
+                        index,
+                        catalog.server.statistics_age_s,
+                        unused_after_s,
+                    )
+                })
             };
             advice.extend(found);
         }
@@ -57,11 +63,20 @@ fn invalid(table: &Table, index: &Index) -> Advice {
 }
 
 fn double(table: &Table, index: &Index, all: &[&Index]) -> Option<Advice> {
-    let others = || all.iter().filter(|other| other.quoted != index.quoted && other.valid);
+    let others = || {
+        all.iter()
+            .filter(|other| other.quoted != index.quoted && other.valid)
+    };
     if let Some(other) = others().find(|other| is_same(index, other) && stays(other, index)) {
         let summary = format!("{} is the same as {}", index.quoted, other.quoted);
         let cautions = vec![CAUTION_LOCK.to_owned()];
-        return Some(drop_index(Kind::DuplicateIndex, table, index, summary, cautions));
+        return Some(drop_index(
+            Kind::DuplicateIndex,
+            table,
+            index,
+            summary,
+            cautions,
+        ));
     }
     let other = others().find(|other| is_start_of(index, other))?;
     let summary = format!(
@@ -72,7 +87,13 @@ fn double(table: &Table, index: &Index, all: &[&Index]) -> Option<Advice> {
         "The longer index is larger, so a query that only needs the shorter one reads somewhat more".to_owned(),
         CAUTION_LOCK.to_owned(),
     ];
-    Some(drop_index(Kind::RedundantIndex, table, index, summary, cautions))
+    Some(drop_index(
+        Kind::RedundantIndex,
+        table,
+        index,
+        summary,
+        cautions,
+    ))
 }
 
 fn same_kind(one: &Index, other: &Index) -> bool {
@@ -97,9 +118,10 @@ fn is_start_of(one: &Index, other: &Index) -> bool {
         && one.keys.len() < other.keys.len()
         && other.keys.starts_with(&one.keys)
         && other.key_options.starts_with(&one.key_options)
-        && one.included.iter().all(|column| {
-            other.included.contains(column) || other.keys.contains(column)
-        })
+        && one
+            .included
+            .iter()
+            .all(|column| other.included.contains(column) || other.keys.contains(column))
 }
 
 fn unused(table: &Table, index: &Index, age_s: f64, after_s: f64) -> Option<Advice> {
@@ -117,7 +139,13 @@ fn unused(table: &Table, index: &Index, age_s: f64, after_s: f64) -> Option<Advi
         "An index on the columns of a foreign key also serves deletes in the table that it refers to".to_owned(),
         CAUTION_LOCK.to_owned(),
     ];
-    Some(drop_index(Kind::UnusedIndex, table, index, summary, cautions))
+    Some(drop_index(
+        Kind::UnusedIndex,
+        table,
+        index,
+        summary,
+        cautions,
+    ))
 }
 
 fn in_words(seconds: f64) -> String {
@@ -137,7 +165,12 @@ fn drop_index(
     summary: String,
     cautions: Vec<String>,
 ) -> Advice {
-    let mut definition = format!("{} USING {} ({})", table.quoted, index.method, index.keys.join(", "));
+    let mut definition = format!(
+        "{} USING {} ({})",
+        table.quoted,
+        index.method,
+        index.keys.join(", ")
+    );
     if !index.included.is_empty() {
         definition.push_str(&format!(" INCLUDE ({})", index.included.join(", ")));
     }
@@ -191,14 +224,25 @@ mod tests {
     }
 
     fn found(indexes: Vec<Index>, age_s: f64) -> Vec<(Kind, String)> {
-        let table = Table { oid: 1, quoted: "public.t".into(), rows: 1e6, ..Table::default() };
+        let table = Table {
+            oid: 1,
+            quoted: "public.t".into(),
+            rows: 1e6,
+            ..Table::default()
+        };
         let catalog = Catalog {
-            server: Server { statistics_age_s: age_s, ..Server::default() },
+            server: Server {
+                statistics_age_s: age_s,
+                ..Server::default()
+            },
             tables: vec![table],
             indexes,
         };
         let advice = housekeeping(&catalog, |_| true, 86_400.0);
-        advice.into_iter().map(|one| (one.kind, one.statement)).collect()
+        advice
+            .into_iter()
+            .map(|one| (one.kind, one.statement))
+            .collect()
     }
 
     fn drop_of(kind: Kind, name: &str) -> (Kind, String) {
@@ -208,22 +252,59 @@ mod tests {
     /// Advice to drop what a constraint needs, or both of two that are the same, does harm.
     #[test]
     fn of_double_indexes_the_one_that_nothing_needs_goes() {
-        let key = Index { unique: true, constraint: true, ..index("z_pkey", &["id"]) };
+        let key = Index {
+            unique: true,
+            constraint: true,
+            ..index("z_pkey", &["id"])
+        };
         assert_eq!(
-            found(vec![index("a", &["x"]), index("b", &["x"]), key, index("c", &["id"])], 0.0),
-            [drop_of(Kind::DuplicateIndex, "b"), drop_of(Kind::DuplicateIndex, "c")]
+            found(
+                vec![
+                    index("a", &["x"]),
+                    index("b", &["x"]),
+                    key,
+                    index("c", &["id"])
+                ],
+                0.0
+            ),
+            [
+                drop_of(Kind::DuplicateIndex, "b"),
+                drop_of(Kind::DuplicateIndex, "c")
+            ]
         );
         let wide = index("wide", &["x", "y"]);
         assert_eq!(
-            found(vec![index("narrow", &["x"]), wide.clone(), index("other", &["y"])], 0.0),
+            found(
+                vec![
+                    index("narrow", &["x"]),
+                    wide.clone(),
+                    index("other", &["y"])
+                ],
+                0.0
+            ),
             [drop_of(Kind::RedundantIndex, "narrow")]
         );
         for kept in [
-            Index { unique: true, ..index("n", &["x"]) },
-            Index { predicate: Some("(y IS NULL)".into()), ..index("n", &["x"]) },
-            Index { key_options: vec!["1/0/3".into()], ..index("n", &["x"]) },
-            Index { method: "hash".into(), ..index("n", &["x"]) },
-            Index { included: vec!["w".into()], ..index("n", &["x"]) },
+            Index {
+                unique: true,
+                ..index("n", &["x"])
+            },
+            Index {
+                predicate: Some("(y IS NULL)".into()),
+                ..index("n", &["x"])
+            },
+            Index {
+                key_options: vec!["1/0/3".into()],
+                ..index("n", &["x"])
+            },
+            Index {
+                method: "hash".into(),
+                ..index("n", &["x"])
+            },
+            Index {
+                included: vec!["w".into()],
+                ..index("n", &["x"])
+            },
         ] {
             assert_eq!(found(vec![kept, wide.clone()], 0.0), []);
         }
@@ -231,19 +312,43 @@ mod tests {
 
     #[test]
     fn unused_indexes_are_told_of_once_the_statistics_are_old_enough() {
-        let unused = Index { scans: 0, ..index("u", &["x"]) };
+        let unused = Index {
+            scans: 0,
+            ..index("u", &["x"])
+        };
         assert_eq!(found(vec![unused.clone()], 3_600.0), []);
-        assert_eq!(found(vec![unused.clone()], 90_000.0), [drop_of(Kind::UnusedIndex, "u")]);
+        assert_eq!(
+            found(vec![unused.clone()], 90_000.0),
+            [drop_of(Kind::UnusedIndex, "u")]
+        );
         for kept in [
-            Index { unique: true, ..unused.clone() },
-            Index { constraint: true, ..unused.clone() },
-            Index { replica_identity: true, ..unused.clone() },
-            Index { bytes: 8_192, ..unused.clone() },
-            Index { scans: 1, ..unused.clone() },
+            Index {
+                unique: true,
+                ..unused.clone()
+            },
+            Index {
+                constraint: true,
+                ..unused.clone()
+            },
+            Index {
+                replica_identity: true,
+                ..unused.clone()
+            },
+            Index {
+                bytes: 8_192,
+                ..unused.clone()
+            },
+            Index {
+                scans: 1,
+                ..unused.clone()
+            },
         ] {
             assert_eq!(found(vec![kept], 90_000.0), []);
         }
-        let broken = Index { valid: false, ..index("u", &["x"]) };
+        let broken = Index {
+            valid: false,
+            ..index("u", &["x"])
+        };
         assert_eq!(found(vec![broken], 0.0), [drop_of(Kind::InvalidIndex, "u")]);
     }
 }

@@ -51,7 +51,11 @@ pub type Names = BTreeMap<u16, String>;
 impl Adviser {
     /// For one configured database.
     pub fn new(database: config::Database, settings: config::Advice) -> Self {
-        Self { database, settings, recent: Recent::default() }
+        Self {
+            database,
+            settings,
+            recent: Recent::default(),
+        }
     }
 
     /// One round: connects, looks, and disconnects, so that the server has one session less between
@@ -85,8 +89,9 @@ impl Adviser {
     }
 
     async fn look(&mut self, traffic: &Report, names: &Names) -> Result<round::Found, String> {
-        let mut connection =
-            super::connect(&self.database).await.map_err(|error| error.to_string())?;
+        let mut connection = super::connect(&self.database)
+            .await
+            .map_err(|error| error.to_string())?;
         let found = self.look_by(&mut connection, traffic, names).await;
         // The server ends the session itself when this fails.
         drop(connection.close().await);

@@ -72,6 +72,8 @@ pub struct Scan {
     pub predicates: Vec<Predicate>,
     /// The order that only some first rows are wanted in; empty when there is none.
     pub first_by: Vec<SortKey>,
+    /// The index whose order is used to find only some first rows, in place of a sort.
+    pub ordered_by: Option<String>,
 }
 
 impl Plan {
@@ -97,15 +99,24 @@ impl Plan {
             name,
         });
         let steps = value.get("Plans").and_then(Value::as_array);
-        let steps = steps.into_iter().flatten().map(|step| Self::read(step, depth + 1));
+        let steps = steps
+            .into_iter()
+            .flatten()
+            .map(|step| Self::read(step, depth + 1));
         Some(Self {
             kind: text("Node Type")?,
             relationship: text("Parent Relationship").unwrap_or_default(),
             relation,
             index: text("Index Name"),
             cost: value.get("Total Cost")?.as_f64()?,
-            rows: value.get("Plan Rows").and_then(Value::as_f64).unwrap_or(0.0),
-            conditions: CONDITIONS.iter().filter_map(|key| Some((*key, text(key)?))).collect(),
+            rows: value
+                .get("Plan Rows")
+                .and_then(Value::as_f64)
+                .unwrap_or(0.0),
+            conditions: CONDITIONS
+                .iter()
+                .filter_map(|key| Some((*key, text(key)?)))
+                .collect(),
             sort_keys: list("Sort Key"),
             output: list("Output"),
             steps: steps.collect::<Option<_>>()?,
@@ -145,7 +156,10 @@ impl Plan {
             lines.push(format!("{indent}    {what}: {}", shortened(condition)));
         }
         if !self.sort_keys.is_empty() {
-            lines.push(format!("{indent}    Sort Key: {}", shortened(&self.sort_keys.join(", "))));
+            lines.push(format!(
+                "{indent}    Sort Key: {}",
+                shortened(&self.sort_keys.join(", "))
+            ));
         }
         for step in &self.steps {
             step.lines(depth + 1, name, lines);
@@ -182,14 +196,16 @@ impl Plan {
                     // Only the outer side's order survives a join.
                     if at > 0 {
                         below.order = None;
+                        below.limited = false;
                     }
                 }
                 "Limit" => below.limited = true,
                 "Sort" | "Incremental Sort" => {
                     below.order = above.limited.then_some(self.sort_keys.as_slice());
+                    below.limited = false;
                 }
-                "Gather" | "Gather Merge" | "Result" | "LockRows" | "Subquery Scan"
-                | "Append" | "Merge Append" => {}
+                "Gather" | "Gather Merge" | "Result" | "LockRows" | "Subquery Scan" | "Append"
+                | "Merge Append" => {}
                 "Aggregate" => {
                     below.limited = false;
                     below.order = None;
@@ -216,7 +232,9 @@ impl Plan {
         let [output] = self.output.as_slice() else {
             return None;
         };
-        let inner = output.strip_prefix("min(").or_else(|| output.strip_prefix("max("))?;
+        let inner = output
+            .strip_prefix("min(")
+            .or_else(|| output.strip_prefix("max("))?;
         inner.strip_suffix(')')
     }
 
@@ -230,7 +248,11 @@ impl Plan {
         }
         for join in &above.joins {
             let joined = predicate::predicates(join, alias);
-            found.extend(joined.into_iter().filter(|one| one.comparison == Comparison::Joined));
+            found.extend(
+                joined
+                    .into_iter()
+                    .filter(|one| one.comparison == Comparison::Joined),
+            );
         }
         let mut predicates: Vec<Predicate> = Vec::new();
         for one in found {
@@ -241,7 +263,10 @@ impl Plan {
         let wanted = above.order.map(<[String]>::to_vec);
         let wanted = wanted.or_else(|| above.least_or_greatest.map(|of| vec![of.to_owned()]));
         let first_by = wanted.and_then(|keys| predicate::sort_keys(&keys, alias));
+        let in_order =
+            above.limited && matches!(self.kind.as_str(), "Index Scan" | "Index Only Scan");
         Scan {
+            ordered_by: self.index.clone().filter(|_| in_order),
             relation: relation.clone(),
             whole_table: self.kind == "Seq Scan",
             cost: self.cost,
@@ -292,10 +317,25 @@ mod tests {
         let (orders, customers) = (&scans[0], &scans[1]);
         assert!(orders.whole_table && customers.whole_table);
         let terms: Vec<_> = orders.predicates.iter().map(|one| one.comparison).collect();
-        assert_eq!(terms, [Comparison::IsNull, Comparison::Equal, Comparison::Joined]);
-        assert_eq!(orders.first_by, [SortKey { column: "created_at".into(), descending: true }]);
-        assert_eq!(customers.first_by, [], "the order of the inner side is lost");
-        assert!(matches!(&customers.predicates[0].term, Term::Expression { text, .. } if text == "lower(email)"));
+        assert_eq!(
+            terms,
+            [Comparison::IsNull, Comparison::Equal, Comparison::Joined]
+        );
+        assert_eq!(
+            orders.first_by,
+            [SortKey {
+                column: "created_at".into(),
+                descending: true
+            }]
+        );
+        assert_eq!(
+            customers.first_by,
+            [],
+            "the order of the inner side is lost"
+        );
+        assert!(
+            matches!(&customers.predicates[0].term, Term::Expression { text, .. } if text == "lower(email)")
+        );
         assert_eq!(customers.predicates[1].comparison, Comparison::Joined);
     }
 
@@ -306,12 +346,21 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "Limit (cost 5666, rows 1)");
         assert_eq!(lines[3], "        Sort Key: o.created_at DESC");
-        assert_eq!(lines[6], "        Seq Scan on public.orders o (cost 3323, rows 3948)");
+        assert_eq!(
+            lines[6],
+            "        Seq Scan on public.orders o (cost 3323, rows 3948)"
+        );
     }
 
     #[test]
     fn what_is_no_plan_is_none() {
-        for text in ["", "[]", "{}", "[{\"Plan\": 1}]", "[{\"Plan\": {\"Node Type\": \"X\"}}]"] {
+        for text in [
+            "",
+            "[]",
+            "{}",
+            "[{\"Plan\": 1}]",
+            "[{\"Plan\": {\"Node Type\": \"X\"}}]",
+        ] {
             assert!(Plan::parse(text).is_none(), "{text}");
         }
     }

@@ -48,7 +48,10 @@ pub enum Comparison {
 impl Comparison {
     /// Whether the condition has no value in it, so that an index can be made for it alone.
     pub fn is_constant(self) -> bool {
-        matches!(self, Self::IsNull | Self::IsNotNull | Self::IsTrue | Self::IsFalse)
+        matches!(
+            self,
+            Self::IsNull | Self::IsNotNull | Self::IsTrue | Self::IsFalse
+        )
     }
 }
 
@@ -135,31 +138,48 @@ fn split_at_and<'t, 'a>(tokens: &'t [Token<'a>]) -> Vec<&'t [Token<'a>]> {
 }
 
 fn single(text: &str, tokens: &[Token<'_>], alias: &str) -> Option<Predicate> {
-    let outer = || depths(tokens).filter(|(_, depth)| *depth == 0).map(|(token, _)| token);
+    let outer = || {
+        depths(tokens)
+            .filter(|(_, depth)| *depth == 0)
+            .map(|(token, _)| token)
+    };
     if outer().any(|token| token.is_word("or")) {
         return None;
     }
     let words = |from: usize, words: &[&str]| {
         let tail = tokens.get(from..).unwrap_or_default();
-        tail.len() == words.len() && tail.iter().zip(words).all(|(token, word)| token.is_word(word))
+        tail.len() == words.len()
+            && tail
+                .iter()
+                .zip(words)
+                .all(|(token, word)| token.is_word(word))
     };
     let length = tokens.len();
     if words(length.saturating_sub(2), &["is", "null"]) {
         let term = term(text, tokens.get(..length - 2)?, alias)?;
-        return Some(Predicate { term, comparison: Comparison::IsNull });
+        return Some(Predicate {
+            term,
+            comparison: Comparison::IsNull,
+        });
     }
     if words(length.saturating_sub(3), &["is", "not", "null"]) {
         let term = term(text, tokens.get(..length - 3)?, alias)?;
-        return Some(Predicate { term, comparison: Comparison::IsNotNull });
+        return Some(Predicate {
+            term,
+            comparison: Comparison::IsNotNull,
+        });
     }
     if tokens.first()?.is_word("not") {
         return truth(text, tokens.get(1..)?, alias, Comparison::IsFalse);
     }
-    let mut operators = tokens.iter().enumerate().zip(depths(tokens)).filter(
-        |((_, token), (_, depth))| {
-            *depth == 0 && token.kind == TokenKind::Operator && token.text != b"::"
-        },
-    );
+    let mut operators =
+        tokens
+            .iter()
+            .enumerate()
+            .zip(depths(tokens))
+            .filter(|((_, token), (_, depth))| {
+                *depth == 0 && token.kind == TokenKind::Operator && token.text != b"::"
+            });
     let Some(((at, operator), _)) = operators.next() else {
         return truth(text, tokens, alias, Comparison::IsTrue);
     };
@@ -201,7 +221,10 @@ fn comparison(
         _ => return None,
     };
     let any = other.first().is_some_and(|token| token.is_word("any"));
-    if other.iter().any(|token| token.is_word("all") || token.is_word("row")) {
+    if other
+        .iter()
+        .any(|token| token.is_word("all") || token.is_word("row"))
+    {
         return None;
     }
     let joined = references(other).next().is_some();
@@ -210,7 +233,10 @@ fn comparison(
         Comparison::Range if joined || any => return None,
         kind => kind,
     };
-    Some(Predicate { term: term(text, own, alias)?, comparison })
+    Some(Predicate {
+        term: term(text, own, alias)?,
+        comparison,
+    })
 }
 
 /// The columns that tokens name, each with its table's alias; qualified names of functions and
@@ -229,7 +255,9 @@ fn references<'t>(tokens: &'t [Token<'_>]) -> impl Iterator<Item = (usize, Strin
         }
         let before = at.checked_sub(1).and_then(|at| tokens.get(at));
         if before.is_some_and(|token| {
-            token.text == b"::" || token.kind == TokenKind::Punctuation(b'.') || token.is_word("collate")
+            token.text == b"::"
+                || token.kind == TokenKind::Punctuation(b'.')
+                || token.is_word("collate")
         }) {
             return None;
         }
@@ -272,14 +300,20 @@ fn term(text: &str, tokens: &[Token<'_>], alias: &str) -> Option<Term> {
     }
     if let [(0, _, name)] = own.as_slice() {
         if tokens.len() == 3 {
-            return Some(Term::Column { name: name.clone(), cast: None });
+            return Some(Term::Column {
+                name: name.clone(),
+                cast: None,
+            });
         }
     }
     if let Some((inner, cast)) = cast_of_column(text, tokens)
         && let [(0, _, name)] = references(inner).collect::<Vec<_>>().as_slice()
         && inner.len() == 3
     {
-        return Some(Term::Column { name: name.clone(), cast: Some(cast) });
+        return Some(Term::Column {
+            name: name.clone(),
+            cast: Some(cast),
+        });
     }
     // Everything as it is written, without the aliases.
     let mut expression = String::new();
@@ -292,7 +326,10 @@ fn term(text: &str, tokens: &[Token<'_>], alias: &str) -> Option<Term> {
     expression.push_str(text.get(from..last.offset + last.text.len())?);
     let mut columns: Vec<String> = own.into_iter().map(|(_, _, column)| column).collect();
     columns.dedup();
-    Some(Term::Expression { text: expression, columns })
+    Some(Term::Expression {
+        text: expression,
+        columns,
+    })
 }
 
 /// `(o.status)::text`: what is converted, and the type.
@@ -300,17 +337,24 @@ fn cast_of_column<'t, 'a>(
     text: &str,
     tokens: &'t [Token<'a>],
 ) -> Option<(&'t [Token<'a>], String)> {
-    let mut outer = tokens.iter().enumerate().zip(depths(tokens)).filter(
-        |((_, token), (_, depth))| *depth == 0 && token.text == b"::",
-    );
+    let mut outer = tokens
+        .iter()
+        .enumerate()
+        .zip(depths(tokens))
+        .filter(|((_, token), (_, depth))| *depth == 0 && token.text == b"::");
     let ((at, _), _) = outer.next()?;
     if outer.next().is_some() {
         return None;
     }
     let kind = tokens.get(at + 1..)?;
     if !kind.iter().all(|token| {
-        matches!(token.kind, TokenKind::Word | TokenKind::QuotedIdentifier | TokenKind::Number)
-            || matches!(token.kind, TokenKind::Punctuation(b'(' | b')' | b',' | b'[' | b']' | b'.'))
+        matches!(
+            token.kind,
+            TokenKind::Word | TokenKind::QuotedIdentifier | TokenKind::Number
+        ) || matches!(
+            token.kind,
+            TokenKind::Punctuation(b'(' | b')' | b',' | b'[' | b']' | b'.')
+        )
     }) {
         return None;
     }
@@ -341,7 +385,10 @@ fn sort_key(key: &str, alias: &str) -> Option<SortKey> {
     };
     match term(key, tokens, alias)? {
         Term::Column { name, cast } if cast.as_deref().is_none_or(|cast| cast == "text") => {
-            Some(SortKey { column: name, descending })
+            Some(SortKey {
+                column: name,
+                descending,
+            })
         }
         _ => None,
     }
@@ -354,7 +401,13 @@ mod tests {
     use super::*;
 
     fn column(name: &str, comparison: Comparison) -> Predicate {
-        Predicate { term: Term::Column { name: name.to_owned(), cast: None }, comparison }
+        Predicate {
+            term: Term::Column {
+                name: name.to_owned(),
+                cast: None,
+            },
+            comparison,
+        }
     }
 
     #[test]
@@ -363,18 +416,34 @@ mod tests {
         for (text, expected) in [
             ("(o.customer_id = $1)", vec![column("customer_id", Equal)]),
             ("($1 = o.customer_id)", vec![column("customer_id", Equal)]),
-            ("(o.customer_id = c.id)", vec![column("customer_id", Joined)]),
-            ("(c.id = o.customer_id)", vec![column("customer_id", Joined)]),
+            (
+                "(o.customer_id = c.id)",
+                vec![column("customer_id", Joined)],
+            ),
+            (
+                "(c.id = o.customer_id)",
+                vec![column("customer_id", Joined)],
+            ),
             (
                 "((o.deleted_at IS NULL) AND (o.a >= $1) AND (o.a < ($2 + '1 day'::interval)))",
-                vec![column("deleted_at", IsNull), column("a", Range), column("a", Range)],
+                vec![
+                    column("deleted_at", IsNull),
+                    column("a", Range),
+                    column("a", Range),
+                ],
             ),
             ("(o.a IS NOT NULL)", vec![column("a", IsNotNull)]),
             ("o.paid", vec![column("paid", IsTrue)]),
             ("(NOT o.paid)", vec![column("paid", IsFalse)]),
-            ("(o.id = ANY (ARRAY[$1, $2, $3]))", vec![column("id", Equal)]),
+            (
+                "(o.id = ANY (ARRAY[$1, $2, $3]))",
+                vec![column("id", Equal)],
+            ),
             ("(o.id = ANY ($1))", vec![column("id", Equal)]),
-            ("(o.\"Customer Id\" = $1)", vec![column("Customer Id", Equal)]),
+            (
+                "(o.\"Customer Id\" = $1)",
+                vec![column("Customer Id", Equal)],
+            ),
             // Nothing that an index on this table could serve, or nothing that is known.
             ("((o.a = $1) OR (o.b = $2))", vec![]),
             ("((o.name)::text ~~ $1)", vec![]),
@@ -399,13 +468,25 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(expression("(lower(u.email) = $1)"), "lower(email)");
-        assert_eq!(expression("(lower((u.\"Mail\")::text) = $1)"), "lower((\"Mail\")::text)");
+        assert_eq!(
+            expression("(lower((u.\"Mail\")::text) = $1)"),
+            "lower((\"Mail\")::text)"
+        );
         assert_eq!(expression("((u.a + u.b) > $1)"), "a + b");
-        assert_eq!(expression("(pg_catalog.upper(u.a) = $1)"), "pg_catalog.upper(a)");
-        assert_eq!(expression("((u.data ->> 'kind'::text) = $1)"), "data ->> 'kind'::text");
+        assert_eq!(
+            expression("(pg_catalog.upper(u.a) = $1)"),
+            "pg_catalog.upper(a)"
+        );
+        assert_eq!(
+            expression("((u.data ->> 'kind'::text) = $1)"),
+            "data ->> 'kind'::text"
+        );
         assert_eq!(
             predicates("((u.name)::text = $1)", "u")[0].term,
-            Term::Column { name: "name".into(), cast: Some("text".into()) }
+            Term::Column {
+                name: "name".into(),
+                cast: Some("text".into())
+            }
         );
     }
 
@@ -415,7 +496,10 @@ mod tests {
             let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
             sort_keys(&keys, "o")
         };
-        let key = |column: &str, descending| SortKey { column: column.into(), descending };
+        let key = |column: &str, descending| SortKey {
+            column: column.into(),
+            descending,
+        };
         assert_eq!(
             keys(&["o.created_at DESC", "o.id"]),
             Some(vec![key("created_at", true), key("id", false)])

@@ -71,7 +71,10 @@ pub struct HypoPg {
 
 impl Default for HypoPg {
     fn default() -> Self {
-        Self { usable: false, reason: Some("the database was not asked yet".to_owned()) }
+        Self {
+            usable: false,
+            reason: Some("the database was not asked yet".to_owned()),
+        }
     }
 }
 
@@ -202,7 +205,11 @@ impl Gain {
         } else {
             0.0
         };
-        Self { cost_before, cost_after, saved_share }
+        Self {
+            cost_before,
+            cost_after,
+            saved_share,
+        }
     }
 }
 

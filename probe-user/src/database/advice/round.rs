@@ -8,7 +8,9 @@ use super::{
     candidate::Candidate,
     catalog::{Catalog, Table},
     housekeeping::{housekeeping, table_facts},
-    report::{Advice, DatabaseAdvice, Evidence, Gain, HypoPg, IndexFacts, Kind, LookedAt, WriteCost},
+    report::{
+        Advice, DatabaseAdvice, Evidence, Gain, HypoPg, IndexFacts, Kind, LookedAt, WriteCost,
+    },
     search::{Proposal, Search, shown, with_index},
     session::{PlanError, Planner},
     statement::Plannable,
@@ -108,9 +110,10 @@ pub async fn round(
 
 /// Time that the statements of a piece of advice take, as far as it would save that.
 fn value(advice: &Advice) -> f64 {
-    let saved = advice.statements.iter().map(|one| {
-        one.total_seconds * one.gain.map_or(0.1, |gain| gain.saved_share)
-    });
+    let saved = advice
+        .statements
+        .iter()
+        .map(|one| one.total_seconds * one.gain.map_or(0.1, |gain| gain.saved_share));
     saved.sum()
 }
 
@@ -127,9 +130,17 @@ fn add<'w>(
         plan_before: proposal.plan_before.clone(),
         plan_after: proposal.plan_after.clone(),
     };
-    match indexes.iter_mut().find(|index| index.proposal.candidate == proposal.candidate) {
+    // Compared by their text: for one statement a column may be for a range, for another for equality.
+    let definition = proposal.candidate.to_string();
+    match indexes
+        .iter_mut()
+        .find(|index| index.proposal.candidate.to_string() == definition)
+    {
         Some(index) => index.statements.push(served),
-        None => indexes.push(Index { proposal, statements: vec![served] }),
+        None => indexes.push(Index {
+            proposal,
+            statements: vec![served],
+        }),
     }
 }
 
@@ -215,7 +226,10 @@ async fn served_by<'w>(
             return Ok(None);
         }
         let known = large.statements.iter().chain(&served);
-        if known.into_iter().all(|other| other.statement.sql.fingerprint != one.statement.sql.fingerprint) {
+        if known
+            .into_iter()
+            .all(|other| other.statement.sql.fingerprint != one.statement.sql.fingerprint)
+        {
             served.push(now);
         }
     }
@@ -272,13 +286,22 @@ fn proposal(
     others: &[Advice],
     index: Index<'_>,
 ) -> Option<Advice> {
-    let Index { proposal, statements } = index;
-    let table = catalog.tables.iter().find(|table| table.oid == proposal.table)?;
+    let Index {
+        proposal,
+        statements,
+    } = index;
+    let table = catalog
+        .tables
+        .iter()
+        .find(|table| table.oid == proposal.table)?;
     let candidate = proposal.candidate;
     let name = candidate.name(|name| {
         catalog.indexes.iter().any(|index| index.name == name)
             || catalog.tables.iter().any(|table| table.name == name)
-            || others.iter().filter_map(|one| one.index.as_ref()).any(|index| index.name == name)
+            || others
+                .iter()
+                .filter_map(|one| one.index.as_ref())
+                .any(|index| index.name == name)
     });
     let mut statements: Vec<Evidence> = statements
         .into_iter()
@@ -297,7 +320,7 @@ fn proposal(
             Kind::MissingIndex,
             format!(
                 "An index on {candidate} saves {:.0} % of the cost of {}, by the planner's estimate",
-                gain.saved_share * 100.0,
+                (gain.saved_share * 100.0).floor(),
                 number_of(statements.len())
             ),
         ),
@@ -315,7 +338,11 @@ fn proposal(
         statement: format!("{};", candidate.create(true, &name)),
         cautions: cautions(&candidate, &write_cost, gain.is_some()),
         table: table_facts(table),
-        index: Some(IndexFacts { name, definition: candidate.to_string(), bytes: proposal.bytes }),
+        index: Some(IndexFacts {
+            name,
+            definition: candidate.to_string(),
+            bytes: proposal.bytes,
+        }),
         gain,
         write_cost: Some(write_cost),
         statements,
@@ -353,15 +380,24 @@ fn write_cost(
     candidate: &Candidate,
 ) -> WriteCost {
     let sets_a_key = |columns: &[String]| {
-        let keys = candidate.keys.iter().map(|key| &key.text).chain(&candidate.predicate);
-        keys.into_iter().any(|text| columns.iter().any(|column| names(text, column)))
+        let keys = candidate
+            .keys
+            .iter()
+            .map(|key| &key.text)
+            .chain(&candidate.predicate);
+        keys.into_iter()
+            .any(|text| columns.iter().any(|column| names(text, column)))
     };
-    let updates = workload.updates.iter().filter(|(assigned, _)| {
-        assigned.table == table.name && sets_a_key(&assigned.columns)
-    });
+    let updates = workload
+        .updates
+        .iter()
+        .filter(|(assigned, _)| assigned.table == table.name && sets_a_key(&assigned.columns));
     #[expect(clippy::cast_precision_loss, reason = "shares and rates")]
-    let (inserted, updated, hot) =
-        (table.inserted as f64, table.updated as f64, table.hot_updated as f64);
+    let (inserted, updated, hot) = (
+        table.inserted as f64,
+        table.updated as f64,
+        table.hot_updated as f64,
+    );
     let counted_seconds = catalog.server.statistics_age_s.max(0.0);
     WriteCost {
         rows_inserted: table.inserted,

@@ -74,7 +74,12 @@ struct Tried {
 impl<'s> Search<'s> {
     /// Searches until `deadline`.
     pub fn new(catalog: &'s Catalog, settings: &'s config::Advice, deadline: Instant) -> Self {
-        Self { catalog, settings, deadline, columns: HashMap::new() }
+        Self {
+            catalog,
+            settings,
+            deadline,
+            columns: HashMap::new(),
+        }
     }
 
     /// Whether a table is large enough for indexes to matter.
@@ -114,7 +119,8 @@ impl<'s> Search<'s> {
             Ok(plan) => {
                 outcome.looked_at.planned = true;
                 outcome.looked_at.cost = Some(plan.cost);
-                self.planned(planner, &plannable, plan, &mut outcome).await?;
+                self.planned(planner, &plannable, plan, &mut outcome)
+                    .await?;
             }
             Err(PlanError::Refused(why)) => {
                 outcome.looked_at.outcome = format!("not planned: {why}");
@@ -150,11 +156,19 @@ impl<'s> Search<'s> {
     }
 
     /// The scans that could be worth an index.
-    fn worth_it(&self, plan: &Plan, can_try: bool, outcome: &mut Outcome) -> Vec<(Scan, &'s Table)> {
+    fn worth_it(
+        &self,
+        plan: &Plan,
+        can_try: bool,
+        outcome: &mut Outcome,
+    ) -> Vec<(Scan, &'s Table)> {
         let catalog = self.catalog;
         let mut worth_it = Vec::new();
         if plan.cost < f64::from(self.settings.min_cost) {
-            outcome.note(format!("its cost of {:.0} is below advice.min_cost", plan.cost));
+            outcome.note(format!(
+                "its cost of {:.0} is below advice.min_cost",
+                plan.cost
+            ));
             return worth_it;
         }
         for scan in plan.scans() {
@@ -165,7 +179,10 @@ impl<'s> Search<'s> {
                 continue;
             }
             if table.partitioned {
-                outcome.note(format!("{} is partitioned, which is not looked at", table.quoted));
+                outcome.note(format!(
+                    "{} is partitioned, which is not looked at",
+                    table.quoted
+                ));
             } else if let Some(why) = table.stale() {
                 outcome.note(format!("{} needs ANALYZE first: {why}", table.quoted));
                 if !outcome.stale.contains(&table.oid) {
@@ -212,7 +229,10 @@ impl<'s> Search<'s> {
                 candidates.extend(ideas.candidates.into_iter().map(|one| (one, table.oid)));
             }
             candidates.retain(|(candidate, _)| {
-                !outcome.proposals.iter().any(|proposal| proposal.candidate == *candidate)
+                !outcome
+                    .proposals
+                    .iter()
+                    .any(|proposal| proposal.candidate == *candidate)
             });
             candidates.truncate(left);
             left -= candidates.len();
@@ -224,7 +244,8 @@ impl<'s> Search<'s> {
                 }
                 tried.extend(self.attempt(planner, plannable, candidate, table).await?);
             }
-            let Some(best) = choose(tried, plan.cost) else {
+            let enough = plan.cost * (1.0 - self.settings.min_improvement);
+            let Some(best) = choose(tried, plan.cost, enough) else {
                 break;
             };
             let gain = Gain::new(plan.cost, best.plan.cost);
@@ -267,9 +288,13 @@ impl<'s> Search<'s> {
         table: i64,
     ) -> Result<Option<Tried>, sqlx::Error> {
         match with_index(planner, plannable, &candidate).await {
-            Ok(Some((plan, name, bytes))) => {
-                Ok(Some(Tried { candidate, table, plan, name, bytes }))
-            }
+            Ok(Some((plan, name, bytes))) => Ok(Some(Tried {
+                candidate,
+                table,
+                plan,
+                name,
+                bytes,
+            })),
             Ok(None) | Err(PlanError::Refused(_)) => Ok(None),
             Err(PlanError::Broken(error)) => Err(error),
         }
@@ -296,7 +321,10 @@ impl<'s> Search<'s> {
                 continue;
             }
             // The one with the most columns of those that are for all rows.
-            let whole = ideas.candidates.into_iter().filter(|one| one.predicate.is_none());
+            let whole = ideas
+                .candidates
+                .into_iter()
+                .filter(|one| one.predicate.is_none());
             let Some(candidate) = whole.max_by_key(|one| one.keys.len()) else {
                 continue;
             };
@@ -340,22 +368,39 @@ pub fn shown(plan: &Plan, indexes: &[(String, String)]) -> String {
 }
 
 /// Of those that save about as much as the best one, that with the fewest columns, then the
-/// smallest.
-fn choose(tried: Vec<Tried>, cost_before: f64) -> Option<Tried> {
-    let least = tried.iter().map(|one| one.plan.cost).min_by(f64::total_cmp)?;
-    let enough = least * NEARLY + cost_before * NEGLIGIBLE;
+/// smallest. One that starts with a range counts only when no other brings the cost down to `enough`.
+fn choose(mut tried: Vec<Tried>, cost_before: f64, enough: f64) -> Option<Tried> {
+    let by_range = |one: &Tried| one.candidate.starts_with_range;
+    if tried
+        .iter()
+        .any(|one| !by_range(one) && one.plan.cost <= enough)
+    {
+        tried.retain(|one| !by_range(one));
+    }
+    let least = tried
+        .iter()
+        .map(|one| one.plan.cost)
+        .min_by(f64::total_cmp)?;
+    let nearly = least * NEARLY + cost_before * NEGLIGIBLE;
     #[expect(clippy::cast_precision_loss, reason = "sizes are compared roughly")]
     let size = |one: &Tried| {
         let bytes = one.bytes as f64;
-        if one.candidate.predicate.is_some() { bytes } else { bytes * PARTIAL_SHARE }
+        if one.candidate.predicate.is_some() {
+            bytes
+        } else {
+            bytes * PARTIAL_SHARE
+        }
     };
-    tried.into_iter().filter(|one| one.plan.cost <= enough).min_by(|a, b| {
-        let keys = |one: &Tried| one.candidate.keys.len();
-        keys(a)
-            .cmp(&keys(b))
-            .then(size(a).total_cmp(&size(b)))
-            .then(a.plan.cost.total_cmp(&b.plan.cost))
-    })
+    tried
+        .into_iter()
+        .filter(|one| one.plan.cost <= nearly)
+        .min_by(|a, b| {
+            let keys = |one: &Tried| one.candidate.keys.len();
+            keys(a)
+                .cmp(&keys(b))
+                .then(size(a).total_cmp(&size(b)))
+                .then(a.plan.cost.total_cmp(&b.plan.cost))
+        })
 }
 
 impl Outcome {
@@ -386,8 +431,11 @@ impl Outcome {
     }
 
     fn sum_up(&mut self, min_improvement: &f64) {
-        let proposed: Vec<String> =
-            self.proposals.iter().map(|one| format!("an index on {}", one.candidate)).collect();
+        let proposed: Vec<String> = self
+            .proposals
+            .iter()
+            .map(|one| format!("an index on {}", one.candidate))
+            .collect();
         if !proposed.is_empty() {
             // What was found wins over what was not.
             self.looked_at.outcome = format!("proposed: {}", proposed.join(", "));

@@ -10,11 +10,7 @@ use std::time::Duration;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _};
 
 use super::{
-    candidate::Candidate,
-    catalog::Server,
-    plan::Plan,
-    report::HypoPg,
-    statement::Plannable,
+    candidate::Candidate, catalog::Server, plan::Plan, report::HypoPg, statement::Plannable,
 };
 
 /// Name of the statement that is prepared for a moment.
@@ -43,7 +39,9 @@ impl From<sqlx::Error> for PlanError {
                         "; the role's search_path may lack the schema, see docs/database.md"
                     }
                     "57014" => "; planning took longer than advice.statement_timeout_ms",
-                    "55P03" => "; another transaction holds a lock on the table, tried again in the next round",
+                    "55P03" => {
+                        "; another transaction holds a lock on the table, tried again in the next round"
+                    }
                     "42P18" | "42725" => "; the type of a value can't be told without the value",
                     _ => "",
                 };
@@ -79,7 +77,11 @@ impl<'c> Planner<'c> {
         server: &Server,
         timeout: Duration,
     ) -> Result<(Self, HypoPg), sqlx::Error> {
-        let mut planner = Self { connection, timeout, hypopg_schema: server.hypopg_schema.clone() };
+        let mut planner = Self {
+            connection,
+            timeout,
+            hypopg_schema: server.hypopg_schema.clone(),
+        };
         let reason = match &server.hypopg_schema {
             Some(_) => match planner.forget_indexes().await {
                 Ok(()) => None,
@@ -125,7 +127,9 @@ impl<'c> Planner<'c> {
             "SET TRANSACTION READ ONLY; SET LOCAL statement_timeout = {milliseconds}; \
              SET LOCAL lock_timeout = {milliseconds}; SET LOCAL plan_cache_mode = force_generic_plan"
         );
-        sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut *transaction).await?;
+        sqlx::raw_sql(AssertSqlSafe(settings))
+            .execute(&mut *transaction)
+            .await?;
         let planned = explain(&mut transaction, statement).await;
         transaction.rollback().await?;
         // `PREPARE` outlives the transaction. When it failed, there is nothing to take back.
@@ -181,11 +185,13 @@ impl<'c> Planner<'c> {
     /// The connection broke.
     pub async fn forget(&mut self, index: &Hypothetical) -> Result<(), PlanError> {
         let schema = self.hypopg()?;
-        sqlx::query(AssertSqlSafe(format!("SELECT {schema}.hypopg_drop_index($1::oid)")))
-            .persistent(false)
-            .bind(index.number)
-            .execute(&mut *self.connection)
-            .await?;
+        sqlx::query(AssertSqlSafe(format!(
+            "SELECT {schema}.hypopg_drop_index($1::oid)"
+        )))
+        .persistent(false)
+        .bind(index.number)
+        .execute(&mut *self.connection)
+        .await?;
         Ok(())
     }
 
@@ -208,17 +214,21 @@ impl<'c> Planner<'c> {
     }
 }
 
-async fn explain(
-    connection: &mut PgConnection,
-    statement: &Plannable,
-) -> Result<Plan, PlanError> {
+async fn explain(connection: &mut PgConnection, statement: &Plannable) -> Result<Plan, PlanError> {
     // By a message that takes a single command: were there two, the server would refuse them.
-    sqlx::query(AssertSqlSafe(format!("PREPARE {NAME} AS {}", statement.text)))
-        .persistent(false)
-        .execute(&mut *connection)
-        .await?;
+    sqlx::query(AssertSqlSafe(format!(
+        "PREPARE {NAME} AS {}",
+        statement.text
+    )))
+    .persistent(false)
+    .execute(&mut *connection)
+    .await?;
     let values = vec!["NULL"; statement.parameters].join(", ");
-    let arguments = if values.is_empty() { String::new() } else { format!("({values})") };
+    let arguments = if values.is_empty() {
+        String::new()
+    } else {
+        format!("({values})")
+    };
     let row = sqlx::query(AssertSqlSafe(format!(
         "EXPLAIN (FORMAT JSON, VERBOSE) EXECUTE {NAME}{arguments}"
     )))

@@ -31,8 +31,7 @@ pub struct Statement {
 impl Statement {
     /// Rows of one call, on average; `None` when there were none.
     pub fn rows_per_call(&self) -> Option<u64> {
-        (self.totals.rows > 0)
-            .then(|| self.totals.rows.div_ceil(self.totals.calls.max(1)))
+        (self.totals.rows > 0).then(|| self.totals.rows.div_ceil(self.totals.calls.max(1)))
     }
 }
 
@@ -53,7 +52,8 @@ impl Recent {
     /// Whether a statement ran since `within` ago, as far as its number of calls tells.
     fn is_recent(&mut self, fingerprint: u64, calls: u64, within: Duration, now: Instant) -> bool {
         if self.0.len() >= MAX_REMEMBERED && !self.0.contains_key(&fingerprint) {
-            self.0.retain(|_, (_, at)| now.saturating_duration_since(*at) < within);
+            self.0
+                .retain(|_, (_, at)| now.saturating_duration_since(*at) < within);
             if self.0.len() >= MAX_REMEMBERED {
                 return true;
             }
@@ -84,9 +84,10 @@ impl Workload {
             if service.is_some_and(|wanted| wanted != name) {
                 continue;
             }
-            for (server, side) in
-                [(true, &of_service.database_server), (false, &of_service.database_client)]
-            {
+            for (server, side) in [
+                (true, &of_service.database_server),
+                (false, &of_service.database_client),
+            ] {
                 add_side(&mut merged, side, server, name, database);
             }
         }
@@ -94,7 +95,9 @@ impl Workload {
             if let Some(sides) = merged.get_mut(&finding.sql.fingerprint)
                 && let Some(route) = &finding.route
             {
-                sides.routes.insert(format!("{} {}", route.method, route.route));
+                sides
+                    .routes
+                    .insert(format!("{} {}", route.method, route.route));
             }
         }
         let mut workload = Self::default();
@@ -132,7 +135,11 @@ struct Sides {
 
 impl Sides {
     fn into_statement(self) -> Option<Statement> {
-        let totals = if self.server.calls >= self.client.calls { self.server } else { self.client };
+        let totals = if self.server.calls >= self.client.calls {
+            self.server
+        } else {
+            self.client
+        };
         Some(Statement {
             sql: self.sql?,
             services: self.services,
@@ -155,9 +162,15 @@ fn add_side(
             continue;
         }
         let sides = merged.entry(fingerprint.sql.fingerprint).or_default();
-        sides.sql.get_or_insert_with(|| Arc::clone(&fingerprint.sql));
+        sides
+            .sql
+            .get_or_insert_with(|| Arc::clone(&fingerprint.sql));
         sides.services.insert(service.to_owned());
-        let side = if server { &mut sides.server } else { &mut sides.client };
+        let side = if server {
+            &mut sides.server
+        } else {
+            &mut sides.client
+        };
         side.add(&fingerprint.totals);
     }
 }
@@ -176,11 +189,20 @@ fn searches(sql: &SqlInfo) -> bool {
 /// Whether a statement is about the server itself: those of monitoring, ours among them.
 fn asks_the_catalogue(text: &str) -> bool {
     const TABLES: [&[u8]; 9] = [
-        b"pg_stat", b"pg_catalog", b"pg_class", b"pg_index", b"pg_attribute", b"pg_locks",
-        b"pg_settings", b"information_schema", b"hypopg",
+        b"pg_stat",
+        b"pg_catalog",
+        b"pg_class",
+        b"pg_index",
+        b"pg_attribute",
+        b"pg_locks",
+        b"pg_settings",
+        b"information_schema",
+        b"hypopg",
     ];
     let words = Lexer::new(text.as_bytes(), false).filter(|token| token.kind == TokenKind::Word);
-    words.into_iter().any(|word| TABLES.iter().any(|table| word.text.starts_with(table)))
+    words
+        .into_iter()
+        .any(|word| TABLES.iter().any(|table| word.text.starts_with(table)))
 }
 
 #[cfg(test)]
@@ -193,7 +215,12 @@ mod tests {
 
     fn fingerprint(text: &str, calls: u64, busy_ns: u64) -> Fingerprint {
         let parsed = SqlCache::default().parse(text.as_bytes(), false, false);
-        let totals = Totals { calls, busy_ns, rows: calls * 3, errors: 0 };
+        let totals = Totals {
+            calls,
+            busy_ns,
+            rows: calls * 3,
+            errors: 0,
+        };
         Fingerprint::with(
             Arc::clone(&parsed.parts[0].info),
             "shop".into(),
@@ -234,7 +261,10 @@ mod tests {
         let texts: Vec<&str> = found.statements.iter().map(|one| &*one.sql.text).collect();
         assert_eq!(
             texts,
-            ["update u set x = ?, y = ? where z = ?", "select a from t where b = ?"]
+            [
+                "update u set x = ?, y = ? where z = ?",
+                "select a from t where b = ?"
+            ]
         );
         assert_eq!(found.statements[1].totals.calls, 10);
         assert_eq!(found.statements[1].rows_per_call(), Some(3));
