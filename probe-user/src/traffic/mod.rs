@@ -8,6 +8,7 @@ mod clients;
 mod correlation;
 mod exemplars;
 mod http;
+mod latencies;
 mod n_plus_one;
 mod postgres;
 mod streams;
@@ -26,6 +27,7 @@ pub use clients::{LIMIT as EXACT_CLIENTS, WINDOW_NS as CLIENT_WINDOW_NS};
 use correlation::Correlation;
 pub use correlation::{DbReport, DbTally, Unattributed};
 pub use exemplars::{Exemplar, Exemplars};
+pub use latencies::{ERROR as QUANTILE_ERROR, Latencies};
 pub use http::{HttpClientKey, HttpSeries, HttpServerKey};
 pub use n_plus_one::{
     Confidence, Finding, FindingCounts, Pattern, RouteKey, Settings as NPlusOneSettings,
