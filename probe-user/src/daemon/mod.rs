@@ -32,6 +32,7 @@ use crate::{
     config::Config,
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
     metrics::{Build, ExitCount, ServiceView},
+    store::Store,
     targets::{Service, TraceTable, Tracker},
 };
 
@@ -45,6 +46,7 @@ pub struct Daemon {
     traced: Arc<TgidTable>,
     tracker: Mutex<Tracker>,
     decoder: Decoder,
+    store: Store,
     scanned: AtomicBool,
     /// Events may bring the next scan forward.
     scan_sooner: Notify,
@@ -60,6 +62,7 @@ impl Daemon {
         attaching: Attaching,
         tracker: Tracker,
         decoder: Decoder,
+        store: Store,
     ) -> Self {
         decoder.set_routes(tracker.routes());
         Self {
@@ -68,6 +71,7 @@ impl Daemon {
             attaching,
             tracker: Mutex::new(tracker),
             decoder,
+            store,
             scanned: AtomicBool::new(false),
             scan_sooner: Notify::new(),
             started: Instant::now(),
@@ -287,6 +291,10 @@ impl Source for Daemon {
             traffic: self.decoder.report(),
             services,
         })
+    }
+
+    fn store(&self) -> Store {
+        self.store.clone()
     }
 
     fn status(&self) -> Status {
