@@ -22,7 +22,13 @@ pub(super) fn between(before: &Report, now: &Report, names: &ServiceNames<'_>) -
         for side in [Side::Server, Side::Client] {
             let nothing = FingerprintReport::default();
             let old = old.map_or(&nothing, |old| fingerprints(old, side));
-            one_side(&mut statements, &name, side, old, fingerprints(service, side));
+            one_side(
+                &mut statements,
+                &name,
+                side,
+                old,
+                fingerprints(service, side),
+            );
         }
     }
     statements

@@ -65,16 +65,25 @@ struct Inner {
     last: Report,
     /// When that was; `None` before the first.
     last_ms: Option<i64>,
+    /// How long one window is.
+    window_ms: i64,
 }
 
 impl History {
-    /// Counting begins now, Unix milliseconds.
-    pub fn begin(&self, now_ms: i64) {
-        self.inner().last_ms = Some(now_ms);
+    /// Counting begins now, Unix milliseconds; windows will be so many milliseconds long.
+    pub fn begin(&self, now_ms: i64, window_ms: i64) {
+        let mut inner = self.inner();
+        inner.last_ms = Some(now_ms);
+        inner.window_ms = window_ms;
+    }
+
+    /// How long one window is, in milliseconds.
+    pub fn window_ms(&self) -> i64 {
+        self.inner().window_ms
     }
 
     /// Ends a window with this report, and returns it.
-    pub fn add(&self, report: Report, names: &ServiceNames<'_>, now_ms: i64) -> Window {
+    pub(crate) fn add(&self, report: Report, names: &ServiceNames<'_>, now_ms: i64) -> Window {
         let mut inner = self.inner();
         let window = inner.current(&report, names, now_ms).unwrap_or_default();
         inner.last = report;
@@ -89,7 +98,10 @@ impl History {
         let mut inner = self.inner();
         for window in windows.into_iter().rev() {
             let first = inner.windows.front().map(|known| known.from_ms);
-            if first.or(inner.last_ms).is_none_or(|first| window.to_ms <= first) {
+            if first
+                .or(inner.last_ms)
+                .is_none_or(|first| window.to_ms <= first)
+            {
                 inner.statements += window.statements.len();
                 inner.windows.push_front(window);
             }
@@ -99,7 +111,7 @@ impl History {
 
     /// What happened in windows that lie for the greater part within a time (Unix milliseconds).
     /// The report, which is the latest, tells what has happened since the last window ended.
-    pub fn between(
+    pub(crate) fn between(
         &self,
         from_ms: i64,
         to_ms: i64,
@@ -239,7 +251,7 @@ pub(crate) fn from_rows(rows: Vec<QueryStats>, host: &str) -> Option<Window> {
             sql: (row.fingerprint != REST).then(|| {
                 Arc::new(SqlInfo {
                     fingerprint: row.fingerprint,
-                    operation: Operation::of_name(&row.operation),
+                    operation: Operation::of_label(&row.operation),
                     complete: !row.sql.ends_with('…'),
                     text: row.sql.into(),
                 })

@@ -9,11 +9,14 @@ mod difference;
 mod full_scan;
 mod history;
 mod ranking;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 pub use full_scan::suspicion;
 pub use history::{History, REACH_MS, Window};
+pub(crate) use history::{from_rows, to_rows};
 pub use ranking::{HOUR_MS, Ranked, Ranking, Sort, Span, Trend};
 
 use crate::{
