@@ -16,6 +16,7 @@ use tokio::{
 use crate::{
     kernel::snapshot::{ProbeState, ProbeStatus, Snapshot},
     metrics::{Build, Inputs, OwnProcess, ServiceView},
+    queries::History,
     store::{Store, StoreReport},
     traffic::Report,
 };
@@ -38,6 +39,11 @@ pub trait Source: Send + Sync + 'static {
     /// Where records are kept; by default nowhere.
     fn store(&self) -> Store {
         Store::off()
+    }
+
+    /// What statements did in the last hours; by default nothing.
+    fn history(&self) -> Arc<History> {
+        Arc::default()
     }
 }
 

@@ -4,6 +4,7 @@ pub mod attaching;
 pub mod decoding;
 pub mod findings;
 pub mod measuring;
+pub mod patterns;
 pub mod privileges;
 
 use std::{
@@ -32,6 +33,7 @@ use crate::{
     config::Config,
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
     metrics::{Build, ExitCount, ServiceView},
+    queries::History,
     store::Store,
     targets::{Service, TraceTable, Tracker},
 };
@@ -47,6 +49,7 @@ pub struct Daemon {
     tracker: Mutex<Tracker>,
     decoder: Decoder,
     store: Store,
+    history: Arc<History>,
     scanned: AtomicBool,
     /// Events may bring the next scan forward.
     scan_sooner: Notify,
@@ -72,6 +75,7 @@ impl Daemon {
             tracker: Mutex::new(tracker),
             decoder,
             store,
+            history: Arc::default(),
             scanned: AtomicBool::new(false),
             scan_sooner: Notify::new(),
             started: Instant::now(),
@@ -295,6 +299,10 @@ impl Source for Daemon {
 
     fn store(&self) -> Store {
         self.store.clone()
+    }
+
+    fn history(&self) -> Arc<History> {
+        Arc::clone(&self.history)
     }
 
     fn status(&self) -> Status {

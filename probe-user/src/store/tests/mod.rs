@@ -264,7 +264,7 @@ async fn every_filter_takes_and_leaves(settings: config::Store) {
     for filter in takes_odd {
         assert_eq!(
             running.found(filter.clone()).await,
-            [odd.clone()],
+            std::slice::from_ref(&odd),
             "{filter:?}"
         );
     }
@@ -285,7 +285,7 @@ async fn every_filter_takes_and_leaves(settings: config::Store) {
     for filter in takes_usual {
         assert_eq!(
             running.found(filter.clone()).await,
-            [usual.clone()],
+            std::slice::from_ref(&usual),
             "{filter:?}"
         );
     }
