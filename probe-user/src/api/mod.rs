@@ -11,6 +11,7 @@ mod json;
 mod overview;
 mod page;
 mod problem;
+mod queries;
 mod scrape;
 mod server;
 mod source;
@@ -87,6 +88,7 @@ pub fn router(source: Arc<dyn Source>) -> Router {
         .route("/api/overview", get(overview::overview))
         .route("/api/advice", get(advice::advice))
         .route("/api/n-plus-one", get(findings::findings))
+        .route("/api/queries", get(queries::queries))
         .route("/api/services", get(json::services))
         .route("/api/probes", get(json::probes))
         .route("/api/status", get(json::status))

@@ -17,7 +17,8 @@ use crate::{
     database::advice::report::AdviceReport,
     kernel::snapshot::{ProbeState, ProbeStatus, Snapshot},
     metrics::{Build, Inputs, OwnProcess, ServiceView},
-    store::Store,
+    queries::History,
+    store::{Store, StoreReport},
     traffic::Report,
 };
 
@@ -44,6 +45,11 @@ pub trait Source: Send + Sync + 'static {
     /// Where records are kept; by default nowhere.
     fn store(&self) -> Store {
         Store::off()
+    }
+
+    /// What statements did in the last hours; by default nothing.
+    fn history(&self) -> Arc<History> {
+        Arc::default()
     }
 }
 
@@ -134,6 +140,7 @@ pub(super) struct Reading {
     pub(super) collected: Collected,
     pub(super) status: Status,
     pub(super) advice: Arc<AdviceReport>,
+    pub(super) store: StoreReport,
     pub(super) own_process: Option<OwnProcess>,
     pub(super) at: SystemTime,
     pub(super) read_time: Duration,
@@ -151,6 +158,7 @@ impl Reading {
             collected,
             status: source.status(),
             advice: source.advice(),
+            store: source.store().report(),
             own_process,
             at: SystemTime::now(),
             read_time,
@@ -163,6 +171,7 @@ impl Reading {
             traffic: &self.collected.traffic,
             services: &self.collected.services,
             advice: &self.advice.databases,
+            store: &self.store,
             build: &self.status.build,
             started_at: self.status.started_at,
             own_process: self.own_process.as_ref(),

@@ -17,13 +17,15 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::{
-    database::advice::report::AdviceReport, kernel::snapshot::ProbeState, metrics::fixture::Fixture,
+    database::advice::report::AdviceReport, kernel::snapshot::ProbeState,
+    metrics::fixture::Fixture, queries::History,
 };
 
 mod advice;
+mod queries;
 mod traffic;
 
-const PATHS: [&str; 19] = [
+const PATHS: [&str; 20] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
@@ -39,6 +41,7 @@ const PATHS: [&str; 19] = [
     "/api/overview",
     "/api/n-plus-one",
     "/api/advice",
+    "/api/queries",
     "/api/services",
     "/api/probes",
     "/api/status",
@@ -95,6 +98,9 @@ impl Source for MadeUp {
 
     fn status(&self) -> Status {
         self.status.clone()
+    }
+    fn history(&self) -> Arc<History> {
+        queries::history()
     }
 }
 
@@ -298,6 +304,13 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str) {
     if let Some(reference) = schema["$ref"].as_str() {
         let pointer = reference.strip_prefix('#').unwrap();
         return check(document, document.pointer(pointer).unwrap(), value, at);
+    }
+    if let Some(choices) = schema["oneOf"].as_array() {
+        let is_null = |choice: &&Value| choice["type"] == "null";
+        let chosen = choices
+            .iter()
+            .find(|choice| is_null(choice) == value.is_null());
+        return check(document, chosen.unwrap(), value, at);
     }
     let actual = match value {
         Value::Null => "null",

@@ -129,6 +129,8 @@ async fn serve(
     tokio::spawn(Arc::clone(&daemon).scan_periodically(stop.clone()));
     tokio::spawn(Arc::clone(&daemon).tune_periodically(stop.clone()));
     daemon.advise(&config, &stop);
+    let window = Duration::from_secs(config.queries.window_s.into());
+    tokio::spawn(Arc::clone(&daemon).keep_history(window, stop.clone()));
     tokio::spawn(reload_on_hangup(
         config,
         sources,

@@ -44,6 +44,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     findings.databases(&config.databases);
     findings.advice(&config.advice);
     findings.store(&config.store);
+    findings.range("queries.window_s", config.queries.window_s, 1..=600);
     findings.0
 }
 

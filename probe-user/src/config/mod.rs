@@ -16,12 +16,14 @@ mod database;
 mod keys;
 mod load;
 mod paths;
+mod queries;
 mod store;
 mod values;
 
 pub use advice::Advice;
 pub use database::{Database, DatabaseUrl};
 pub use load::{ConfigError, DEFAULT_FILE, Origin, Problem, Setting, Sources};
+pub use queries::Queries;
 pub use store::{Store, StoreUrl};
 pub use values::{NetnsSpec, Pattern, UserSpec};
 
@@ -55,6 +57,8 @@ pub struct Config {
     pub advice: Advice,
     /// Where slow queries and the like are kept.
     pub store: Store,
+    /// What is remembered of statements over time.
+    pub queries: Queries,
     /// What the daemon keeps of its rights.
     pub privileges: Privileges,
 }
@@ -307,6 +311,7 @@ impl Default for Config {
             databases: Vec::new(),
             advice: Advice::default(),
             store: Store::default(),
+            queries: Queries::default(),
             privileges: Privileges::default(),
         }
     }
@@ -449,6 +454,7 @@ impl Config {
             ("database", self.databases != new.databases),
             ("advice", self.advice != new.advice),
             ("store", self.store != new.store),
+            ("queries", self.queries != new.queries),
             ("privileges", self.privileges != new.privileges),
         ]
         .into_iter()

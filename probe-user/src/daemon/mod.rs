@@ -5,6 +5,7 @@ pub mod attaching;
 pub mod decoding;
 pub mod findings;
 pub mod measuring;
+pub mod patterns;
 pub mod privileges;
 
 use std::{
@@ -34,6 +35,7 @@ use crate::{
     database::advice::report::AdviceReport,
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
     metrics::{Build, ExitCount, ServiceView},
+    queries::History,
     store::Store,
     targets::{Service, TraceTable, Tracker},
 };
@@ -50,6 +52,7 @@ pub struct Daemon {
     decoder: Decoder,
     advice: advising::Known,
     store: Store,
+    history: Arc<History>,
     scanned: AtomicBool,
     /// Events may bring the next scan forward.
     scan_sooner: Notify,
@@ -76,6 +79,7 @@ impl Daemon {
             decoder,
             advice: advising::Known::default(),
             store,
+            history: Arc::default(),
             scanned: AtomicBool::new(false),
             scan_sooner: Notify::new(),
             started: Instant::now(),
@@ -303,6 +307,10 @@ impl Source for Daemon {
 
     fn store(&self) -> Store {
         self.store.clone()
+    }
+
+    fn history(&self) -> Arc<History> {
+        Arc::clone(&self.history)
     }
 
     fn status(&self) -> Status {

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     database::advice::report::DatabaseAdvice,
     kernel::snapshot::{ProbeState, Snapshot},
+    store::StoreReport,
     targets::Exit,
     traffic::Report,
 };
@@ -32,6 +33,7 @@ use crate::{
 mod advice;
 mod correlation;
 mod postgres;
+mod store;
 mod traffic;
 
 /// The cause under which runs that the kernel skipped are counted: a program that interrupts itself
@@ -60,6 +62,8 @@ pub struct Inputs<'a> {
     pub services: &'a [ServiceView],
     /// What was found out about the databases' indexes.
     pub advice: &'a [DatabaseAdvice],
+    /// How the store does.
+    pub store: &'a StoreReport,
     /// What was built.
     pub build: &'a Build,
     /// When counting began.
@@ -80,6 +84,7 @@ pub fn collect(inputs: &Inputs<'_>) -> Families {
     sockets(&mut families, inputs.snapshot, &names);
     traffic::collect(&mut families, inputs.traffic, &names);
     advice::collect(&mut families, inputs.advice);
+    store::collect(&mut families, inputs.store);
     probe(&mut families, inputs);
     if let Some(own) = inputs.own_process {
         own_process(&mut families, own);

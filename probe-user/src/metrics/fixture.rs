@@ -14,15 +14,17 @@ use probe_common::{
 
 use super::{Build, ExitCount, Families, Inputs, OwnProcess, ServiceView, collect};
 use crate::{
-    database::advice::report::{DatabaseAdvice, State},
+    database::advice::report::{self, DatabaseAdvice},
     kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot},
     sql::{Operation, SqlInfo},
+    store::{Dropped, Kind, KindReport, State, StoreReport},
     targets::Exit,
     traffic::{
         Confidence, ConnectionReport, ConnectionState, Counts, DatabaseReport, DbReport, DbTally,
         Encryption, Exemplar, Exemplars, Finding, Fingerprint, FingerprintReport, HttpClientKey,
-        HttpSeries, HttpServerKey, Pattern, PostgresSeries, Report, RouteKey, ServiceReport,
-        StatementKey, StatementOutcome, StatisticsDelta, Timing, Totals, Unattributed,
+        HttpSeries, HttpServerKey, Pattern, PostgresSeries, Report, RouteCount, RouteKey,
+        ServiceReport, StatementKey, StatementOutcome, StatisticsDelta, Timing, Totals,
+        Unattributed,
     },
 };
 
@@ -32,6 +34,7 @@ pub(crate) struct Fixture {
     pub(crate) traffic: Report,
     pub(crate) services: Vec<ServiceView>,
     pub(crate) advice: Vec<DatabaseAdvice>,
+    pub(crate) store: StoreReport,
     pub(crate) build: Build,
     pub(crate) own_process: OwnProcess,
 }
@@ -58,6 +61,7 @@ impl Fixture {
             },
             services: (1..=services).map(service).collect(),
             advice: (services > 0).then(advice).into_iter().collect(),
+            store: store(),
             build: Build {
                 version: "0.1.0".to_owned(),
                 object_build_id: "c0ffee".to_owned(),
@@ -113,11 +117,32 @@ impl Fixture {
             traffic: &self.traffic,
             services: &self.services,
             advice: &self.advice,
+            store: &self.store,
             build: &self.build,
             started_at: UNIX_EPOCH + Duration::from_secs(1_790_000_000),
             own_process: Some(&self.own_process),
             read_time: Duration::from_micros(1500),
         })
+    }
+}
+
+/// One that is up, and was not once.
+fn store() -> StoreReport {
+    let kind = |kind| KindReport {
+        kind,
+        written: 70,
+        dropped: Dropped::ALL.map(|why| (why, 2)).to_vec(),
+    };
+    StoreReport {
+        location: "sqlite:///var/lib/hostprobe/hostprobe.db".to_owned(),
+        state: State::Up,
+        kinds: Kind::ALL.map(kind).to_vec(),
+        queue_records: 3,
+        queue_limit: 10_000,
+        size_bytes: Some(98_304),
+        transactions: 12,
+        failures: 1,
+        write_time: Duration::from_millis(30),
     }
 }
 
@@ -197,6 +222,17 @@ fn requests_and_statements() -> ServiceReport {
                 },
             )]
             .into(),
+            statement_routes: [(
+                0xfeed,
+                vec![RouteCount {
+                    key: RouteKey {
+                        method: "GET",
+                        route: "/items/{id}".into(),
+                    },
+                    calls: 2,
+                }],
+            )]
+            .into(),
             n_plus_one: [(Some(0xc0ffee), 4), (None, 1)].into(),
             repeated: [(Some(0xbeef), 2)].into(),
         },
@@ -227,12 +263,15 @@ fn database(timing: Timing) -> DatabaseReport {
         operation: Operation::Select,
         complete: true,
     };
-    let fingerprint = Fingerprint::with(
+    let mut fingerprint = Fingerprint::with(
         sql.into(),
         "shop".into(),
         totals(2, 1, 7, 380_000),
         timing.clone(),
     );
+    for ns in [80_000, 300_000] {
+        fingerprint.latencies.observe(ns);
+    }
     DatabaseReport {
         fingerprints: FingerprintReport {
             top: vec![fingerprint],
@@ -312,7 +351,7 @@ pub(crate) fn service(id: u16) -> ServiceView {
 fn advice() -> DatabaseAdvice {
     DatabaseAdvice {
         name: "shop".to_owned(),
-        state: State::Done,
+        state: report::State::Done,
         finished_at: Some(UNIX_EPOCH + Duration::from_secs(1_790_000_100)),
         round_seconds: 0.25,
         rounds: 3,

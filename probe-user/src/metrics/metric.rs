@@ -203,6 +203,8 @@ pub enum Group {
     Tls,
     /// Advice on indexes.
     Advice,
+    /// Where records are kept.
+    Store,
     /// The probe itself: health, losses, cost.
     Probe,
     /// The daemon's process, under the names that all Prometheus clients use.
@@ -211,7 +213,7 @@ pub enum Group {
 
 impl Group {
     /// All groups in the order of the documentation.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Services,
         Self::Syscalls,
         Self::Tcp,
@@ -221,6 +223,7 @@ impl Group {
         Self::Postgres,
         Self::Tls,
         Self::Advice,
+        Self::Store,
         Self::Probe,
         Self::OwnProcess,
     ];
@@ -237,6 +240,7 @@ impl Group {
             Self::Postgres => "Postgres",
             Self::Tls => "TLS",
             Self::Advice => "Index advice",
+            Self::Store => "The store",
             Self::Probe => "The probe itself",
             Self::OwnProcess => "The daemon's process",
         }
