@@ -84,9 +84,10 @@ impl Candidate {
     /// Whether an index that exists serves everything that this one would.
     pub fn is_covered_by(&self, index: &Index) -> bool {
         let same_condition = match (&index.predicate, &self.predicate) {
-            (None, _) => true,
+            (None, None) => true,
             (Some(index), Some(own)) => bare(index) == bare(own),
-            (Some(_), None) => false,
+            // A partial index beside a whole one may still be worth it; the planner tells.
+            _ => false,
         };
         index.valid
             && same_condition

@@ -15,6 +15,9 @@ use crate::{
 /// Most statements whose last call is remembered.
 const MAX_REMEMBERED: usize = 10_000;
 
+/// Most routes of one statement and service that are told.
+const MAX_ROUTES: usize = 5;
+
 /// One statement, over all services.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Statement {
@@ -22,7 +25,7 @@ pub struct Statement {
     pub sql: Arc<SqlInfo>,
     /// The services that run it or send it.
     pub services: BTreeSet<String>,
-    /// The routes that it was found to be repeated for.
+    /// The routes whose requests it was for, as far as they are known.
     pub routes: BTreeSet<String>,
     /// Its numbers.
     pub totals: Totals,
@@ -90,14 +93,11 @@ impl Workload {
             ] {
                 add_side(&mut merged, side, server, name, database);
             }
-        }
-        for finding in &report.findings {
-            if let Some(sides) = merged.get_mut(&finding.sql.fingerprint)
-                && let Some(route) = &finding.route
-            {
-                sides
-                    .routes
-                    .insert(format!("{} {}", route.method, route.route));
+            for (fingerprint, routes) in &of_service.db.statement_routes {
+                if let Some(sides) = merged.get_mut(fingerprint) {
+                    let routes = routes.iter().take(MAX_ROUTES);
+                    sides.routes.extend(routes.map(|one| format!("{} {}", one.method, one.route)));
+                }
             }
         }
         let mut workload = Self::default();
