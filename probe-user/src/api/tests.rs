@@ -16,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::{kernel::snapshot::ProbeState, metrics::fixture::Fixture};
+use crate::{database::AskedDatabase, kernel::snapshot::ProbeState, metrics::fixture::Fixture};
 
 mod traffic;
 
-const PATHS: [&str; 17] = [
+const PATHS: [&str; 19] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
@@ -28,12 +28,14 @@ const PATHS: [&str; 17] = [
     "/page/database.js",
     "/page/traffic.js",
     "/page/findings.js",
+    "/page/activity.js",
     "/page/app.css",
     "/metrics",
     "/healthz",
     "/readyz",
     "/api/overview",
     "/api/n-plus-one",
+    "/api/database",
     "/api/services",
     "/api/probes",
     "/api/status",
@@ -86,6 +88,9 @@ impl Source for MadeUp {
     }
     fn status(&self) -> Status {
         self.status.clone()
+    }
+    fn databases(&self) -> Vec<AskedDatabase> {
+        self.fixture.databases.clone()
     }
 }
 

@@ -25,6 +25,7 @@ use crate::{
     daemon::{
         Daemon, Events, attaching, decoding, findings, forward_kernel_log, measuring, privileges,
     },
+    database::Databases,
     kernel::{
         loader::Wanted,
         object,
@@ -80,7 +81,12 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         .context("cannot start the daemon's threads")?;
     let (found, findings) = tokio::sync::mpsc::channel(findings::WAITING);
     let decoder = decoding::spawn(started.payload, limits(config), found);
-    let daemon = Arc::new(Daemon::new(kernel, attaching, tracker, decoder.decoder()));
+    let databases = {
+        let _runtime = runtime.enter();
+        Databases::watch(&config.databases, &stop)
+    };
+    let daemon = Daemon::new(kernel, attaching, tracker, decoder.decoder());
+    let daemon = Arc::new(daemon.with_databases(databases));
     runtime.spawn(Arc::clone(&daemon).log_findings(findings, stop.clone()));
     let result = runtime.block_on(serve(
         config.clone(),

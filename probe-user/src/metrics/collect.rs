@@ -23,12 +23,14 @@ use super::{
     service::{ServiceView, UNKNOWN_SERVICE},
 };
 use crate::{
+    database::AskedDatabase,
     kernel::snapshot::{ProbeState, Snapshot},
     targets::Exit,
     traffic::Report,
 };
 
 mod correlation;
+mod database;
 mod postgres;
 mod traffic;
 
@@ -56,6 +58,8 @@ pub struct Inputs<'a> {
     pub traffic: &'a Report,
     /// The services that are known now.
     pub services: &'a [ServiceView],
+    /// What the configured databases said.
+    pub databases: &'a [AskedDatabase],
     /// What was built.
     pub build: &'a Build,
     /// When counting began.
@@ -75,6 +79,7 @@ pub fn collect(inputs: &Inputs<'_>) -> Families {
     syscalls(&mut families, inputs.snapshot, &names);
     sockets(&mut families, inputs.snapshot, &names);
     traffic::collect(&mut families, inputs.traffic, &names);
+    database::collect(&mut families, inputs.databases);
     probe(&mut families, inputs);
     if let Some(own) = inputs.own_process {
         own_process(&mut families, own);

@@ -14,6 +14,7 @@ use probe_common::{
 
 use super::{Build, ExitCount, Families, Inputs, OwnProcess, ServiceView, collect};
 use crate::{
+    database::AskedDatabase,
     kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot},
     sql::{Operation, SqlInfo},
     targets::Exit,
@@ -25,11 +26,14 @@ use crate::{
     },
 };
 
+mod database;
+
 /// What is behind one scrape.
 pub(crate) struct Fixture {
     pub(crate) snapshot: Snapshot,
     pub(crate) traffic: Report,
     pub(crate) services: Vec<ServiceView>,
+    pub(crate) databases: Vec<AskedDatabase>,
     pub(crate) build: Build,
     pub(crate) own_process: OwnProcess,
 }
@@ -55,6 +59,10 @@ impl Fixture {
                 at_ns: 5_000_000_000,
             },
             services: (1..=services).map(service).collect(),
+            databases: (services > 0)
+                .then(database::database)
+                .into_iter()
+                .collect(),
             build: Build {
                 version: "0.1.0".to_owned(),
                 object_build_id: "c0ffee".to_owned(),
@@ -109,6 +117,7 @@ impl Fixture {
             snapshot: &self.snapshot,
             traffic: &self.traffic,
             services: &self.services,
+            databases: &self.databases,
             build: &self.build,
             started_at: UNIX_EPOCH + Duration::from_secs(1_790_000_000),
             own_process: Some(&self.own_process),

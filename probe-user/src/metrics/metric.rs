@@ -201,6 +201,10 @@ pub enum Group {
     Postgres,
     /// Encrypted connections.
     Tls,
+    /// Postgres servers that are asked.
+    Databases,
+    /// PgBouncers that are asked.
+    PgBouncer,
     /// The probe itself: health, losses, cost.
     Probe,
     /// The daemon's process, under the names that all Prometheus clients use.
@@ -209,7 +213,7 @@ pub enum Group {
 
 impl Group {
     /// All groups in the order of the documentation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Services,
         Self::Syscalls,
         Self::Tcp,
@@ -218,6 +222,8 @@ impl Group {
         Self::Http,
         Self::Postgres,
         Self::Tls,
+        Self::Databases,
+        Self::PgBouncer,
         Self::Probe,
         Self::OwnProcess,
     ];
@@ -233,6 +239,8 @@ impl Group {
             Self::Http => "HTTP",
             Self::Postgres => "Postgres",
             Self::Tls => "TLS",
+            Self::Databases => "What Postgres says itself",
+            Self::PgBouncer => "What PgBouncer says itself",
             Self::Probe => "The probe itself",
             Self::OwnProcess => "The daemon's process",
         }
@@ -246,6 +254,8 @@ pub enum FedBy {
     Probe(&'static str),
     /// The discovery of services and their processes.
     Targets,
+    /// Asking the configured databases.
+    Databases,
     /// The daemon.
     Daemon,
 }
