@@ -10,6 +10,7 @@ pub mod kernel;
 pub mod metrics;
 pub mod routes;
 pub mod sql;
+pub mod store;
 pub mod targets;
 pub mod traffic;
 pub mod wire;

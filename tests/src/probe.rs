@@ -30,6 +30,9 @@ pub const SETTLING: Duration = Duration::from_secs(10);
 /// The cause of loss that is no fault: calls that were under way when the probe came.
 pub const BEGAN_UNTRACED: &str = "call_began_untraced";
 
+/// Name of the store in the probe's own directory.
+const STORE: &str = "state/hostprobe.db";
+
 /// A configuration file in the making.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
@@ -108,6 +111,12 @@ impl Probe {
         std::fs::write(&path, config.text(address))?;
         let mut command = site.hostprobe("run");
         command.arg("--config").arg(&path);
+        if !config.text.contains("[store]") {
+            // Never the system's.
+            let store = directory.path().join(STORE);
+            command.arg("--set");
+            command.arg(format!("store.url=sqlite://{}", store.display()));
+        }
         if !config.payload {
             command.args(["--set", "kernel.probes.payload=false"]);
         }
@@ -153,6 +162,11 @@ impl Probe {
     /// The configuration file.
     pub fn config_path(&self) -> PathBuf {
         self.directory.path().join("hostprobe.toml")
+    }
+
+    /// The file that it keeps records in, unless its configuration names another.
+    pub fn store_path(&self) -> PathBuf {
+        self.directory.path().join(STORE)
     }
 
     /// What it has logged so far.

@@ -454,7 +454,7 @@ fn database(share: f64, seconds: f64) -> DatabaseReport {
                 busy_ns: duration.sum_ns,
             };
             let sql = Arc::clone(&parsed.parts.first()?.info);
-            Some(Fingerprint::with(sql, totals, duration))
+            Some(Fingerprint::with(sql, "shop".into(), totals, duration))
         });
     let rest = |rate: f64, typical_ns: u64| Totals {
         calls: total(rate * share, seconds),

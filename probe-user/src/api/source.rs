@@ -17,6 +17,7 @@ use crate::{
     database::AskedDatabase,
     kernel::snapshot::{ProbeState, ProbeStatus, Snapshot},
     metrics::{Build, Inputs, OwnProcess, ServiceView},
+    store::Store,
     traffic::Report,
 };
 
@@ -39,6 +40,11 @@ pub trait Source: Send + Sync + 'static {
 
     /// What is known without reading anything. Must not block.
     fn status(&self) -> Status;
+
+    /// Where records are kept; by default nowhere.
+    fn store(&self) -> Store {
+        Store::off()
+    }
 }
 
 /// One reading.

@@ -33,6 +33,7 @@ use crate::{
         snapshot::ProbeState,
     },
     routes,
+    store::Store,
     targets::Tracker,
     traffic,
     wire::{http1, postgres},
@@ -81,11 +82,18 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         .context("cannot start the daemon's threads")?;
     let (found, findings) = tokio::sync::mpsc::channel(findings::WAITING);
     let decoder = decoding::spawn(started.payload, limits(config), found);
+    let store = match runtime.block_on(Store::open(&config.store, stop.clone())) {
+        Ok(store) => store,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "hostprobe: {error}");
+            return Ok(ExitCode::from(exit::FAILURE));
+        }
+    };
     let databases = {
         let _runtime = runtime.enter();
         Databases::watch(&config.databases, &stop)
     };
-    let daemon = Daemon::new(kernel, attaching, tracker, decoder.decoder());
+    let daemon = Daemon::new(kernel, attaching, tracker, decoder.decoder(), store.clone());
     let daemon = Arc::new(daemon.with_databases(databases));
     runtime.spawn(Arc::clone(&daemon).log_findings(findings, stop.clone()));
     let result = runtime.block_on(serve(
@@ -99,6 +107,7 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
     ));
     drop(measuring);
     drop(decoder);
+    runtime.block_on(store.ended());
     runtime.shutdown_timeout(GRACE);
     result.map(|()| ExitCode::SUCCESS)
 }

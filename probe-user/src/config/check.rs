@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use probe_common::target::MAX_SERVICES;
 
 use super::{
-    Config, Database, DatabaseUrl, Discovery, Kernel, NPlusOne, Service, UserSpec, Wire, database,
-    keys,
+    Config, Database, DatabaseUrl, Discovery, Kernel, NPlusOne, Service, Store, UserSpec, Wire,
+    database, keys,
 };
 use crate::routes::Templates;
 
@@ -42,6 +42,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     findings.wire(&config.wire);
     findings.n_plus_one(&config.n_plus_one);
     findings.databases(&config.databases);
+    findings.store(&config.store);
     findings.0
 }
 
@@ -176,6 +177,20 @@ impl Findings {
         self.range("n_plus_one.min_ms", section.min_ms, 0..=60_000);
         self.range("n_plus_one.max_gap_ms", section.max_gap_ms, 1..=10_000);
         self.range("n_plus_one.cooldown_s", section.cooldown_s, 0..=86_400);
+    }
+
+    fn store(&mut self, store: &Store) {
+        self.range("store.retention_days", store.retention_days, 1..=3_650);
+        self.range("store.queue", store.queue, 1..=1_000_000);
+        self.range("store.flush_ms", store.flush_ms, 10..=500);
+        // Less than that is gone with the schema, its indexes and the log of transactions.
+        if store.max_bytes < 1 << 20 {
+            self.refuse("store.max_bytes");
+        }
+        let absolute = |path: &std::path::PathBuf| path.is_absolute();
+        if !store.password_file.as_ref().is_none_or(absolute) {
+            self.refuse("store.password_file");
+        }
     }
 
     fn services(&mut self, services: &[Service]) {

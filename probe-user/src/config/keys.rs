@@ -240,6 +240,28 @@ pub(super) const KEYS: &[Key] = &[
         "allowed is a whole number of seconds from 1 to 3600",
     ),
     key("database.advice", SWITCH),
+    key("store", SECTION),
+    key(
+        "store.url",
+        r#"allowed are "sqlite:///var/lib/hostprobe/hostprobe.db" (an absolute path), "postgres://hostprobe@127.0.0.1:5432/hostprobe", "none""#,
+    ),
+    key(
+        "store.password_file",
+        r#"allowed is the absolute path of a file with the password, such as "/etc/hostprobe/store.password""#,
+    ),
+    key(
+        "store.retention_days",
+        "allowed is a whole number of days from 1 to 3650",
+    ),
+    key(
+        "store.max_bytes",
+        "allowed is a whole number of bytes, at least 1048576",
+    ),
+    key("store.queue", "allowed is a whole number from 1 to 1000000"),
+    key(
+        "store.flush_ms",
+        "allowed is a whole number of milliseconds from 10 to 500",
+    ),
     key("privileges", SECTION),
     key("privileges.drop", SWITCH),
 ];

@@ -15,10 +15,12 @@ mod database;
 mod keys;
 mod load;
 mod paths;
+mod store;
 mod values;
 
 pub use database::{Database, DatabaseUrl};
 pub use load::{ConfigError, DEFAULT_FILE, Origin, Problem, Setting, Sources};
+pub use store::{Store, StoreUrl};
 pub use values::{NetnsSpec, Pattern, UserSpec};
 
 /// Everything that can be configured.
@@ -47,6 +49,8 @@ pub struct Config {
     /// Postgres servers to ask, in the order in which they are shown.
     #[serde(rename = "database", skip_serializing_if = "Vec::is_empty")]
     pub databases: Vec<Database>,
+    /// Where slow queries and the like are kept.
+    pub store: Store,
     /// What the daemon keeps of its rights.
     pub privileges: Privileges,
 }
@@ -297,6 +301,7 @@ impl Default for Config {
             wire: Wire::default(),
             n_plus_one: NPlusOne::default(),
             databases: Vec::new(),
+            store: Store::default(),
             privileges: Privileges::default(),
         }
     }
@@ -437,6 +442,7 @@ impl Config {
             ("wire", self.wire != new.wire),
             ("n_plus_one", self.n_plus_one != new.n_plus_one),
             ("database", self.databases != new.databases),
+            ("store", self.store != new.store),
             ("privileges", self.privileges != new.privileges),
         ]
         .into_iter()

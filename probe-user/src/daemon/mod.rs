@@ -33,6 +33,7 @@ use crate::{
     database::{AskedDatabase, Databases},
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
     metrics::{Build, ExitCount, ServiceView},
+    store::Store,
     targets::{Service, TraceTable, Tracker},
 };
 
@@ -47,6 +48,7 @@ pub struct Daemon {
     tracker: Mutex<Tracker>,
     decoder: Decoder,
     databases: Databases,
+    store: Store,
     scanned: AtomicBool,
     /// Events may bring the next scan forward.
     scan_sooner: Notify,
@@ -62,6 +64,7 @@ impl Daemon {
         attaching: Attaching,
         tracker: Tracker,
         decoder: Decoder,
+        store: Store,
     ) -> Self {
         decoder.set_routes(tracker.routes());
         Self {
@@ -71,6 +74,7 @@ impl Daemon {
             tracker: Mutex::new(tracker),
             decoder,
             databases: Databases::default(),
+            store,
             scanned: AtomicBool::new(false),
             scan_sooner: Notify::new(),
             started: Instant::now(),
@@ -301,6 +305,10 @@ impl Source for Daemon {
 
     fn databases(&self) -> Vec<AskedDatabase> {
         self.databases.reports()
+    }
+
+    fn store(&self) -> Store {
+        self.store.clone()
     }
 
     fn status(&self) -> Status {

@@ -232,7 +232,12 @@ fn database(timing: Timing) -> DatabaseReport {
         operation: Operation::Select,
         complete: true,
     };
-    let fingerprint = Fingerprint::with(sql.into(), totals(2, 1, 7, 380_000), timing.clone());
+    let fingerprint = Fingerprint::with(
+        sql.into(),
+        "shop".into(),
+        totals(2, 1, 7, 380_000),
+        timing.clone(),
+    );
     DatabaseReport {
         fingerprints: FingerprintReport {
             top: vec![fingerprint],

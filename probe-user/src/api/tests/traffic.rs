@@ -184,7 +184,7 @@ fn database(calls: u64) -> DatabaseReport {
             rows: 6,
             busy_ns,
         };
-        Fingerprint::with(sql.into(), totals, timing(&[70_000, 80_000]))
+        Fingerprint::with(sql.into(), "shop".into(), totals, timing(&[70_000, 80_000]))
     };
     let reasons = |reason: &str| [(reason.into(), 2)].into();
     DatabaseReport {

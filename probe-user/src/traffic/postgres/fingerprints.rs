@@ -51,6 +51,8 @@ impl Totals {
 pub struct Fingerprint {
     /// The statement without its literals.
     pub sql: Arc<SqlInfo>,
+    /// The database that it ran in last, as far as that is known; empty when it never was.
+    pub database: Arc<str>,
     /// Its numbers since it has a series.
     pub totals: Totals,
     /// Durations of its calls since then, as far as they are known.
@@ -63,17 +65,26 @@ impl Fingerprint {
     fn new(sql: Arc<SqlInfo>, rank_ns: u64) -> Self {
         Self {
             sql,
+            database: Arc::default(),
             totals: Totals::default(),
             duration: Timing::default(),
             rank_ns,
         }
     }
 
+    /// Takes note of where it ran.
+    fn ran_in(&mut self, database: &Arc<str>) {
+        if !database.is_empty() && self.database != *database {
+            self.database = Arc::clone(database);
+        }
+    }
+
     /// A fingerprint with these numbers, for those who make up a report.
-    pub fn with(sql: Arc<SqlInfo>, totals: Totals, duration: Timing) -> Self {
+    pub fn with(sql: Arc<SqlInfo>, database: Arc<str>, totals: Totals, duration: Timing) -> Self {
         Self {
             rank_ns: totals.busy_ns,
             sql,
+            database,
             totals,
             duration,
         }
@@ -106,6 +117,8 @@ pub(super) struct Fingerprints {
 pub(super) struct Observation<'a> {
     /// The statement; `None` when its text was never seen.
     pub(super) sql: Option<&'a Arc<SqlInfo>>,
+    /// Empty when it is not known.
+    pub(super) database: &'a Arc<str>,
     pub(super) failed: bool,
     pub(super) rows: u64,
     /// Its share of the time, if that is known.
@@ -139,6 +152,7 @@ impl Fingerprints {
         match self.series(sql, busy_ns) {
             Some(series) => {
                 series.totals.add(&totals);
+                series.ran_in(seen.database);
                 if let Some(ns) = seen.duration_ns {
                     series.duration.observe(ns);
                 }
@@ -246,6 +260,7 @@ impl FingerprintReport {
             let key = series.sql.fingerprint;
             match self.top.iter_mut().find(|one| one.sql.fingerprint == key) {
                 Some(known) => {
+                    known.ran_in(&series.database);
                     known.totals.add(&series.totals);
                     known.duration.add(&series.duration);
                 }
@@ -257,7 +272,7 @@ impl FingerprintReport {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, sync::LazyLock};
 
     use proptest::prelude::*;
 
@@ -273,9 +288,12 @@ mod tests {
         })
     }
 
+    static NOT_KNOWN: LazyLock<Arc<str>> = LazyLock::new(Arc::default);
+
     fn seen(sql: Option<&Arc<SqlInfo>>, ns: u64) -> Observation<'_> {
         Observation {
             sql,
+            database: &NOT_KNOWN,
             failed: ns.is_multiple_of(7),
             rows: ns % 5,
             busy_ns: Some(ns),
@@ -308,6 +326,25 @@ mod tests {
         // And what was displaced can come back.
         table.observe(&seen(Some(&sql(2)), 100));
         assert_eq!(calls(&table), BTreeMap::from([(1, 1), (2, 1)]));
+    }
+
+    /// Advice connects to the database that a statement ran in.
+    #[test]
+    fn a_statement_keeps_the_latest_database_that_is_known() {
+        let mut table = Fingerprints::new(2);
+        let (shop, stock): (Arc<str>, Arc<str>) = ("shop".into(), "stock".into());
+        for (database, wanted) in [
+            (&*NOT_KNOWN, ""),
+            (&shop, "shop"),
+            (&*NOT_KNOWN, "shop"),
+            (&stock, "stock"),
+        ] {
+            table.observe(&Observation {
+                database,
+                ..seen(Some(&sql(1)), 1)
+            });
+            assert_eq!(&*table.report().top[0].database, wanted);
+        }
     }
 
     /// A generator of one-off statements must not push out what takes the time.

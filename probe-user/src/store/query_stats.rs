@@ -1,0 +1,167 @@
+//! The table of what statements did, by window of time.
+
+use std::collections::BTreeMap;
+
+use sqlx::{AnyConnection, AnyPool, Row as _, any::AnyRow};
+
+use super::{
+    QueryStats, Record, Side, StoreError,
+    buckets::{self, Counts},
+    error::Doing as _,
+    rows::{Insert, parse_fingerprint, unsigned},
+};
+
+const INSERT: Insert = Insert {
+    table: "query_stats",
+    columns: &[
+        "from_ms",
+        "to_ms",
+        "host",
+        "service",
+        "side",
+        "database_name",
+        "fingerprint",
+        "calls",
+        "errors",
+        "row_count",
+        "busy_ns",
+        "buckets",
+        "hourly",
+    ],
+    on_conflict: "ON CONFLICT DO NOTHING",
+};
+
+/// Writes those of the records that belong here.
+///
+/// # Errors
+/// As the database says.
+pub(super) async fn insert(
+    connection: &mut AnyConnection,
+    records: &[Record],
+) -> Result<(), StoreError> {
+    let stats: Vec<&QueryStats> = records
+        .iter()
+        .filter_map(|record| match record {
+            Record::QueryStats(rows) => Some(rows),
+            Record::SlowQuery(_) => None,
+        })
+        .flatten()
+        .collect();
+    insert_rows(connection, &stats, false).await
+}
+
+async fn insert_rows(
+    connection: &mut AnyConnection,
+    rows: &[&QueryStats],
+    hourly: bool,
+) -> Result<(), StoreError> {
+    INSERT
+        .run(connection, rows, |row, stats| {
+            row.signed(stats.from_ms)
+                .signed(stats.to_ms)
+                .text(&stats.host)
+                .text(&stats.service)
+                .text(stats.side.as_str())
+                .text(stats.database.as_deref().unwrap_or_default())
+                .fingerprint(stats.fingerprint)
+                .count(stats.calls)
+                .count(stats.errors)
+                .count(stats.rows)
+                .count(stats.busy_ns)
+                .bytes(&stats.buckets)
+                .count(hourly.into());
+        })
+        .await
+}
+
+/// Sums per host, service, side, database and statement over the windows that begin in a range of
+/// time.
+///
+/// # Errors
+/// As the database says.
+pub(super) async fn sums(
+    readers: &AnyPool,
+    from_ms: i64,
+    to_ms: i64,
+) -> Result<Vec<QueryStats>, StoreError> {
+    const DOING: &str = "cannot read what statements did";
+    let rows = sqlx::query(
+        "SELECT q.from_ms, q.to_ms, q.host, q.service, q.side, q.database_name, q.fingerprint, \
+         q.calls, q.errors, q.row_count, q.busy_ns, q.buckets, \
+         COALESCE(s.operation, '') AS operation, COALESCE(s.sql, '') AS sql \
+         FROM query_stats q LEFT JOIN statements s ON s.fingerprint = q.fingerprint \
+         WHERE q.from_ms >= $1 AND q.from_ms < $2",
+    )
+    .bind(from_ms)
+    .bind(to_ms)
+    .fetch_all(readers)
+    .await
+    .doing(DOING)?;
+    let mut sums = Sums::default();
+    for row in &rows {
+        sums.add(read(row).doing(DOING)?);
+    }
+    Ok(sums.finish())
+}
+
+fn read(row: &AnyRow) -> Result<QueryStats, sqlx::Error> {
+    let text = |name: &str| row.try_get::<String, _>(name);
+    let number = |name: &str| row.try_get::<i64, _>(name);
+    let count = |name: &str| number(name).map(unsigned);
+    Ok(QueryStats {
+        from_ms: number("from_ms")?,
+        to_ms: number("to_ms")?,
+        host: text("host")?,
+        service: text("service")?,
+        side: text("side")?.parse().unwrap_or(Side::Server),
+        database: Some(text("database_name")?).filter(|name| !name.is_empty()),
+        fingerprint: parse_fingerprint(&text("fingerprint")?),
+        operation: text("operation")?,
+        sql: text("sql")?,
+        calls: count("calls")?,
+        errors: count("errors")?,
+        rows: count("row_count")?,
+        busy_ns: count("busy_ns")?,
+        buckets: row.try_get("buckets")?,
+    })
+}
+
+type Key = (String, String, Side, Option<String>, u64);
+
+/// Rows added up over time.
+#[derive(Default)]
+struct Sums(BTreeMap<Key, (QueryStats, Counts)>);
+
+impl Sums {
+    fn add(&mut self, row: QueryStats) {
+        let key = (
+            row.host.clone(),
+            row.service.clone(),
+            row.side,
+            row.database.clone(),
+            row.fingerprint,
+        );
+        let Some((sum, counts)) = self.0.get_mut(&key) else {
+            let mut counts = Counts::new();
+            buckets::add(&mut counts, &row.buckets);
+            self.0.insert(key, (row, counts));
+            return;
+        };
+        sum.from_ms = sum.from_ms.min(row.from_ms);
+        sum.to_ms = sum.to_ms.max(row.to_ms);
+        sum.calls = sum.calls.saturating_add(row.calls);
+        sum.errors = sum.errors.saturating_add(row.errors);
+        sum.rows = sum.rows.saturating_add(row.rows);
+        sum.busy_ns = sum.busy_ns.saturating_add(row.busy_ns);
+        buckets::add(counts, &row.buckets);
+    }
+
+    fn finish(self) -> Vec<QueryStats> {
+        let sums = self.0.into_values();
+        sums.map(|(mut sum, counts)| {
+            sum.buckets = buckets::encode(&counts);
+            sum
+        })
+        .collect()
+    }
+}
