@@ -24,7 +24,7 @@ pub(super) struct Answer {
 
 /// One configured database.
 #[derive(Serialize)]
-struct Database {
+pub(crate) struct Database {
     name: String,
     service: Option<String>,
     #[serde(flatten)]

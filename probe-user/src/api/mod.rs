@@ -30,6 +30,7 @@ use tower_http::{
     set_header::SetResponseHeaderLayer, timeout::TimeoutLayer,
 };
 
+pub(crate) use database::Database as DatabaseAnswer;
 pub use problem::Problem;
 pub use server::serve;
 pub use source::{CollectError, Collected, Source, Status};

@@ -1,11 +1,15 @@
 //! `hostprobe check`: what works here, and if not, why and what to do.
 
+mod database;
+
 use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{VERSION, exit, print};
+use crate::api::DatabaseAnswer;
 use crate::config::Config;
+use crate::database::AskedDatabase;
 use crate::kernel::{
     environment::{self, Finding, Verdict},
     probe, probes,
@@ -23,6 +27,9 @@ struct Report {
     /// Programs that were attached, with the instructions that the verifier looked at.
     programs: BTreeMap<&'static str, u64>,
     works: bool,
+    /// The configured databases, which do not keep the probe from working.
+    #[serde(serialize_with = "as_the_api_has_them")]
+    databases: Vec<AskedDatabase>,
 }
 
 #[derive(Debug, Serialize)]
@@ -35,9 +42,17 @@ struct ProbeReport {
     without: Vec<&'static str>,
 }
 
-/// Loads and attaches everything for a moment, without tracing anything.
-pub(super) fn check(json: bool) -> anyhow::Result<ExitCode> {
-    let report = report();
+fn as_the_api_has_them<S: Serializer>(
+    databases: &[AskedDatabase],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(databases.iter().map(DatabaseAnswer::from))
+}
+
+/// Loads and attaches everything for a moment, without tracing anything, and asks the configured
+/// databases once.
+pub(super) fn check(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+    let report = report(config);
     if json {
         print(&(serde_json::to_string_pretty(&report)? + "\n"))?;
     } else {
@@ -50,7 +65,7 @@ pub(super) fn check(json: bool) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn report() -> Report {
+fn report(config: &Config) -> Report {
     let mut report = Report {
         version: VERSION,
         host: environment::inspect(),
@@ -58,6 +73,7 @@ fn report() -> Report {
         error: None,
         programs: BTreeMap::new(),
         works: false,
+        databases: database::ask(&config.databases),
     };
     // What `run` loads with nothing configured.
     let wanted = super::run::wanted(&Config::default(), true);
@@ -132,6 +148,7 @@ fn text(report: &Report) -> Result<String, std::fmt::Error> {
          what is encrypted by anything else than OpenSSL or BoringSSL with its symbols (Go, Java and \
          rustls encrypt by themselves)."
     )?;
+    database::text(&mut out, &report.databases)?;
     let verdict = if report.works {
         "The probe works here: `hostprobe run` traces, `hostprobe check --json` has the details."
     } else {

@@ -48,11 +48,14 @@ struct Cli {
 enum Command {
     /// Trace services and serve their metrics until SIGTERM; SIGHUP reloads the services.
     Run(ConfigArgs),
-    /// Say in plain words what this kernel and these rights allow.
+    /// Say in plain words what this kernel and these rights allow, and whether the configured
+    /// databases can be asked.
     Check {
         /// Print the findings as JSON.
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        config: ConfigArgs,
     },
     /// Print the effective configuration as TOML.
     Config(ConfigArgs),
@@ -138,7 +141,10 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
                 Err(error) => Ok(bad_config(&error)),
             }
         }
-        Command::Check { json } => check::check(json),
+        Command::Check { json, config } => match Config::load(&config.sources()) {
+            Ok(config) => check::check(&config, json),
+            Err(error) => Ok(bad_config(&error)),
+        },
         Command::Config(args) => match Config::load(&args.sources()) {
             Ok(config) => print(&config.to_toml()?),
             Err(error) => Ok(bad_config(&error)),

@@ -133,7 +133,7 @@ impl Named {
         self.0.get(column)?.parse().ok()
     }
 
-    fn from_us(&self, column: &str) -> Option<f64> {
+    fn microseconds(&self, column: &str) -> Option<f64> {
         let us: f64 = self.0.get(column)?.parse().ok()?;
         Some(us / 1e6)
     }
@@ -145,7 +145,7 @@ fn pool(row: &Named) -> Pool {
         .0
         .get("maxwait")
         .and_then(|text| text.parse::<f64>().ok());
-    let rest = row.from_us("maxwait_us").unwrap_or(0.0);
+    let rest = row.microseconds("maxwait_us").unwrap_or(0.0);
     Pool {
         datname: row.text("database"),
         user: row.text("user"),
@@ -168,11 +168,11 @@ fn database(row: &Named) -> PooledDatabase {
         statements: row.whole("total_query_count"),
         received_bytes: row.whole("total_received"),
         sent_bytes: row.whole("total_sent"),
-        transaction_seconds: row.from_us("total_xact_time"),
-        statement_seconds: row.from_us("total_query_time"),
-        wait_seconds: row.from_us("total_wait_time"),
-        mean_statement_seconds: row.from_us("avg_query_time"),
-        mean_wait_seconds: row.from_us("avg_wait_time"),
+        transaction_seconds: row.microseconds("total_xact_time"),
+        statement_seconds: row.microseconds("total_query_time"),
+        wait_seconds: row.microseconds("total_wait_time"),
+        mean_statement_seconds: row.microseconds("avg_query_time"),
+        mean_wait_seconds: row.microseconds("avg_wait_time"),
     }
 }
 
