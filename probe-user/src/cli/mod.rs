@@ -1,6 +1,8 @@
 //! The command line.
 
 mod check;
+#[allow(dead_code, reason = "the commands that ask come next")]
+mod client;
 mod generate;
 mod run;
 
