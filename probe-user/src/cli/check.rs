@@ -142,13 +142,13 @@ fn text(report: &Report) -> Result<String, std::fmt::Error> {
     if let Some(error) = &report.error {
         writeln!(out, "  {error}")?;
     }
+    database::text(&mut out, &report.databases)?;
     writeln!(
         out,
         "\nNot seen on any kernel: what is moved through io_uring (its requests are counted), 32-bit programs, and \
          what is encrypted by anything else than OpenSSL or BoringSSL with its symbols (Go, Java and \
          rustls encrypt by themselves)."
     )?;
-    database::text(&mut out, &report.databases)?;
     let verdict = if report.works {
         "The probe works here: `hostprobe run` traces, `hostprobe check --json` has the details."
     } else {
