@@ -11,6 +11,7 @@ mod json;
 mod overview;
 mod page;
 mod problem;
+mod queries;
 mod scrape;
 mod server;
 mod source;
@@ -88,6 +89,7 @@ pub fn router(source: Arc<dyn Source>) -> Router {
         .route("/api/overview", get(overview::overview))
         .route("/api/n-plus-one", get(findings::findings))
         .route("/api/database", get(database::database))
+        .route("/api/queries", get(queries::queries))
         .route("/api/services", get(json::services))
         .route("/api/probes", get(json::probes))
         .route("/api/status", get(json::status))

@@ -17,6 +17,7 @@ use crate::{
     database::AskedDatabase,
     kernel::snapshot::{ProbeState, ProbeStatus, Snapshot},
     metrics::{Build, Inputs, OwnProcess, ServiceView},
+    queries::History,
     store::Store,
     traffic::Report,
 };
@@ -44,6 +45,11 @@ pub trait Source: Send + Sync + 'static {
     /// Where records are kept; by default nowhere.
     fn store(&self) -> Store {
         Store::off()
+    }
+
+    /// What statements did in the last hours; by default nothing.
+    fn history(&self) -> Arc<History> {
+        Arc::default()
     }
 }
 

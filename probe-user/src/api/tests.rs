@@ -16,11 +16,15 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::{database::AskedDatabase, kernel::snapshot::ProbeState, metrics::fixture::Fixture};
+use crate::{
+    database::AskedDatabase, kernel::snapshot::ProbeState, metrics::fixture::Fixture,
+    queries::History,
+};
 
+mod queries;
 mod traffic;
 
-const PATHS: [&str; 19] = [
+const PATHS: [&str; 20] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
@@ -36,6 +40,7 @@ const PATHS: [&str; 19] = [
     "/api/overview",
     "/api/n-plus-one",
     "/api/database",
+    "/api/queries",
     "/api/services",
     "/api/probes",
     "/api/status",
@@ -91,6 +96,9 @@ impl Source for MadeUp {
     }
     fn databases(&self) -> Vec<AskedDatabase> {
         self.fixture.databases.clone()
+    }
+    fn history(&self) -> Arc<History> {
+        queries::history()
     }
 }
 
@@ -294,6 +302,13 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str) {
     if let Some(reference) = schema["$ref"].as_str() {
         let pointer = reference.strip_prefix('#').unwrap();
         return check(document, document.pointer(pointer).unwrap(), value, at);
+    }
+    if let Some(choices) = schema["oneOf"].as_array() {
+        let is_null = |choice: &&Value| choice["type"] == "null";
+        let chosen = choices
+            .iter()
+            .find(|choice| is_null(choice) == value.is_null());
+        return check(document, chosen.unwrap(), value, at);
     }
     let actual = match value {
         Value::Null => "null",

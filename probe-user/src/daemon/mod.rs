@@ -4,6 +4,7 @@ pub mod attaching;
 pub mod decoding;
 pub mod findings;
 pub mod measuring;
+pub mod patterns;
 pub mod privileges;
 
 use std::{
@@ -33,6 +34,7 @@ use crate::{
     database::{AskedDatabase, Databases},
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
     metrics::{Build, ExitCount, ServiceView},
+    queries::History,
     store::Store,
     targets::{Service, TraceTable, Tracker},
 };
@@ -49,6 +51,7 @@ pub struct Daemon {
     decoder: Decoder,
     databases: Databases,
     store: Store,
+    history: Arc<History>,
     scanned: AtomicBool,
     /// Events may bring the next scan forward.
     scan_sooner: Notify,
@@ -75,6 +78,7 @@ impl Daemon {
             decoder,
             databases: Databases::default(),
             store,
+            history: Arc::default(),
             scanned: AtomicBool::new(false),
             scan_sooner: Notify::new(),
             started: Instant::now(),
@@ -309,6 +313,10 @@ impl Source for Daemon {
 
     fn store(&self) -> Store {
         self.store.clone()
+    }
+
+    fn history(&self) -> Arc<History> {
+        Arc::clone(&self.history)
     }
 
     fn status(&self) -> Status {

@@ -21,8 +21,9 @@ use crate::{
     traffic::{
         Confidence, ConnectionReport, ConnectionState, Counts, DatabaseReport, DbReport, DbTally,
         Encryption, Exemplar, Exemplars, Finding, Fingerprint, FingerprintReport, HttpClientKey,
-        HttpSeries, HttpServerKey, Pattern, PostgresSeries, Report, RouteKey, ServiceReport,
-        StatementKey, StatementOutcome, StatisticsDelta, Timing, Totals, Unattributed,
+        HttpSeries, HttpServerKey, Pattern, PostgresSeries, Report, RouteCount, RouteKey,
+        ServiceReport, StatementKey, StatementOutcome, StatisticsDelta, Timing, Totals,
+        Unattributed,
     },
 };
 
@@ -202,6 +203,17 @@ fn requests_and_statements() -> ServiceReport {
                 },
             )]
             .into(),
+            statement_routes: [(
+                0xfeed,
+                vec![RouteCount {
+                    key: RouteKey {
+                        method: "GET",
+                        route: "/items/{id}".into(),
+                    },
+                    calls: 2,
+                }],
+            )]
+            .into(),
             n_plus_one: [(Some(0xc0ffee), 4), (None, 1)].into(),
             repeated: [(Some(0xbeef), 2)].into(),
         },
@@ -232,12 +244,15 @@ fn database(timing: Timing) -> DatabaseReport {
         operation: Operation::Select,
         complete: true,
     };
-    let fingerprint = Fingerprint::with(
+    let mut fingerprint = Fingerprint::with(
         sql.into(),
         "shop".into(),
         totals(2, 1, 7, 380_000),
         timing.clone(),
     );
+    for ns in [80_000, 300_000] {
+        fingerprint.latencies.observe(ns);
+    }
     DatabaseReport {
         fingerprints: FingerprintReport {
             top: vec![fingerprint],

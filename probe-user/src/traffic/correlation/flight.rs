@@ -8,7 +8,7 @@ use std::{
 use lru::LruCache;
 use rustc_hash::FxHashMap;
 
-use super::{Call, DbTally, Unattributed};
+use super::{Call, DbTally, Unattributed, statement_routes::Executed};
 use crate::traffic::n_plus_one::Scope;
 
 /// Processes that are remembered to hand work from thread to thread.
@@ -41,6 +41,8 @@ pub(super) struct InFlight {
     /// When the latest statement that was attributed by thread began.
     pub(super) latest_ns: u64,
     pub(super) scope: Scope,
+    /// Which statements these are.
+    pub(super) executed: Executed,
 }
 
 impl InFlight {
@@ -145,6 +147,7 @@ impl Flights {
                 by_trace: DbTally::default(),
                 latest_ns: 0,
                 scope: Scope::default(),
+                executed: Executed::default(),
             },
         );
     }
