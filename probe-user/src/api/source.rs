@@ -18,7 +18,7 @@ use crate::{
     kernel::snapshot::{ProbeState, ProbeStatus, Snapshot},
     metrics::{Build, Inputs, OwnProcess, ServiceView},
     queries::History,
-    store::Store,
+    store::{Store, StoreReport},
     traffic::Report,
 };
 
@@ -140,6 +140,7 @@ pub(super) struct Reading {
     pub(super) collected: Collected,
     pub(super) status: Status,
     pub(super) databases: Vec<AskedDatabase>,
+    pub(super) store: StoreReport,
     pub(super) own_process: Option<OwnProcess>,
     pub(super) at: SystemTime,
     pub(super) read_time: Duration,
@@ -157,6 +158,7 @@ impl Reading {
             collected,
             status: source.status(),
             databases: source.databases(),
+            store: source.store().report(),
             own_process,
             at: SystemTime::now(),
             read_time,
@@ -169,6 +171,7 @@ impl Reading {
             traffic: &self.collected.traffic,
             services: &self.collected.services,
             databases: &self.databases,
+            store: &self.store,
             build: &self.status.build,
             started_at: self.status.started_at,
             own_process: self.own_process.as_ref(),

@@ -15,6 +15,7 @@ use crate::kernel::{
     probe, probes,
     snapshot::ProbeState,
 };
+use crate::store;
 
 /// All that `check` found out.
 #[derive(Debug, Serialize)]
@@ -26,10 +27,20 @@ struct Report {
     error: Option<String>,
     /// Programs that were attached, with the instructions that the verifier looked at.
     programs: BTreeMap<&'static str, u64>,
+    store: StoreReport,
     works: bool,
     /// The configured databases, which do not keep the probe from working.
     #[serde(serialize_with = "as_the_api_has_them")]
     databases: Vec<AskedDatabase>,
+}
+
+/// Where records would be kept.
+#[derive(Debug, Serialize)]
+struct StoreReport {
+    location: String,
+    works: bool,
+    /// What is there, or why it can't be used.
+    detail: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -52,7 +63,7 @@ fn as_the_api_has_them<S: Serializer>(
 /// Loads and attaches everything for a moment, without tracing anything, and asks the configured
 /// databases once.
 pub(super) fn check(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
-    let report = report(config);
+    let report = report(config)?;
     if json {
         print(&(serde_json::to_string_pretty(&report)? + "\n"))?;
     } else {
@@ -65,13 +76,14 @@ pub(super) fn check(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn report(config: &Config) -> Report {
+fn report(config: &Config) -> anyhow::Result<Report> {
     let mut report = Report {
         version: VERSION,
         host: environment::inspect(),
         probes: Vec::new(),
         error: None,
         programs: BTreeMap::new(),
+        store: store(config)?,
         works: false,
         databases: database::ask(&config.databases),
     };
@@ -109,7 +121,19 @@ fn report(config: &Config) -> Report {
         }
         Err(error) => report.error = Some(error.to_string()),
     }
-    report
+    Ok(report)
+}
+
+fn store(config: &Config) -> anyhow::Result<StoreReport> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let examined = runtime.block_on(store::examine(&config.store));
+    Ok(StoreReport {
+        location: examined.location,
+        works: examined.found.is_ok(),
+        detail: examined.found.unwrap_or_else(|error| error.to_string()),
+    })
 }
 
 fn text(report: &Report) -> Result<String, std::fmt::Error> {
@@ -142,6 +166,14 @@ fn text(report: &Report) -> Result<String, std::fmt::Error> {
     if let Some(error) = &report.error {
         writeln!(out, "  {error}")?;
     }
+    let mark = if report.store.works { "ok" } else { "PROBLEM" };
+    writeln!(out, "\nStore")?;
+    writeln!(
+        out,
+        "  {:<18} {mark:<8} {}",
+        "location", report.store.location
+    )?;
+    writeln!(out, "  {:<27} {}", "", report.store.detail)?;
     database::text(&mut out, &report.databases)?;
     writeln!(
         out,

@@ -53,6 +53,8 @@ enum Command {
     /// Say in plain words what this kernel and these rights allow, and whether the configured
     /// databases can be asked.
     Check {
+        #[command(flatten)]
+        config: ConfigArgs,
         /// Print the findings as JSON.
         #[arg(long)]
         json: bool,
@@ -143,7 +145,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
                 Err(error) => Ok(bad_config(&error)),
             }
         }
-        Command::Check { json, config } => match Config::load(&config.sources()) {
+        Command::Check { config, json } => match Config::load(&config.sources()) {
             Ok(config) => check::check(&config, json),
             Err(error) => Ok(bad_config(&error)),
         },

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     database::AskedDatabase,
     kernel::snapshot::{ProbeState, Snapshot},
+    store::StoreReport,
     targets::Exit,
     traffic::Report,
 };
@@ -32,6 +33,7 @@ use crate::{
 mod correlation;
 mod database;
 mod postgres;
+mod store;
 mod traffic;
 
 /// The cause under which runs that the kernel skipped are counted: a program that interrupts itself
@@ -60,6 +62,8 @@ pub struct Inputs<'a> {
     pub services: &'a [ServiceView],
     /// What the configured databases said.
     pub databases: &'a [AskedDatabase],
+    /// How the store does.
+    pub store: &'a StoreReport,
     /// What was built.
     pub build: &'a Build,
     /// When counting began.
@@ -80,6 +84,7 @@ pub fn collect(inputs: &Inputs<'_>) -> Families {
     sockets(&mut families, inputs.snapshot, &names);
     traffic::collect(&mut families, inputs.traffic, &names);
     database::collect(&mut families, inputs.databases);
+    store::collect(&mut families, inputs.store);
     probe(&mut families, inputs);
     if let Some(own) = inputs.own_process {
         own_process(&mut families, own);

@@ -17,6 +17,7 @@ use crate::{
     database::AskedDatabase,
     kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot},
     sql::{Operation, SqlInfo},
+    store::{Dropped, Kind, KindReport, State, StoreReport},
     targets::Exit,
     traffic::{
         Confidence, ConnectionReport, ConnectionState, Counts, DatabaseReport, DbReport, DbTally,
@@ -35,6 +36,7 @@ pub(crate) struct Fixture {
     pub(crate) traffic: Report,
     pub(crate) services: Vec<ServiceView>,
     pub(crate) databases: Vec<AskedDatabase>,
+    pub(crate) store: StoreReport,
     pub(crate) build: Build,
     pub(crate) own_process: OwnProcess,
 }
@@ -64,6 +66,7 @@ impl Fixture {
                 .then(database::database)
                 .into_iter()
                 .collect(),
+            store: store(),
             build: Build {
                 version: "0.1.0".to_owned(),
                 object_build_id: "c0ffee".to_owned(),
@@ -119,11 +122,32 @@ impl Fixture {
             traffic: &self.traffic,
             services: &self.services,
             databases: &self.databases,
+            store: &self.store,
             build: &self.build,
             started_at: UNIX_EPOCH + Duration::from_secs(1_790_000_000),
             own_process: Some(&self.own_process),
             read_time: Duration::from_micros(1500),
         })
+    }
+}
+
+/// One that is up, and was not once.
+fn store() -> StoreReport {
+    let kind = |kind| KindReport {
+        kind,
+        written: 70,
+        dropped: Dropped::ALL.map(|why| (why, 2)).to_vec(),
+    };
+    StoreReport {
+        location: "sqlite:///var/lib/hostprobe/hostprobe.db".to_owned(),
+        state: State::Up,
+        kinds: Kind::ALL.map(kind).to_vec(),
+        queue_records: 3,
+        queue_limit: 10_000,
+        size_bytes: Some(98_304),
+        transactions: 12,
+        failures: 1,
+        write_time: Duration::from_millis(30),
     }
 }
 

@@ -205,6 +205,8 @@ pub enum Group {
     Databases,
     /// PgBouncers that are asked.
     PgBouncer,
+    /// Where records are kept.
+    Store,
     /// The probe itself: health, losses, cost.
     Probe,
     /// The daemon's process, under the names that all Prometheus clients use.
@@ -213,7 +215,7 @@ pub enum Group {
 
 impl Group {
     /// All groups in the order of the documentation.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Services,
         Self::Syscalls,
         Self::Tcp,
@@ -224,6 +226,7 @@ impl Group {
         Self::Tls,
         Self::Databases,
         Self::PgBouncer,
+        Self::Store,
         Self::Probe,
         Self::OwnProcess,
     ];
@@ -241,6 +244,7 @@ impl Group {
             Self::Tls => "TLS",
             Self::Databases => "What Postgres says itself",
             Self::PgBouncer => "What PgBouncer says itself",
+            Self::Store => "The store",
             Self::Probe => "The probe itself",
             Self::OwnProcess => "The daemon's process",
         }
