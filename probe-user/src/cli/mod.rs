@@ -58,8 +58,6 @@ enum Command {
         /// Print the findings as JSON.
         #[arg(long)]
         json: bool,
-        #[command(flatten)]
-        config: ConfigArgs,
     },
     /// Print the effective configuration as TOML.
     Config(ConfigArgs),
