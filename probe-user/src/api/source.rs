@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use crate::{
+    database::AskedDatabase,
     database::advice::report::AdviceReport,
     kernel::snapshot::{ProbeState, ProbeStatus, Snapshot},
     metrics::{Build, Inputs, OwnProcess, ServiceView},
@@ -37,6 +38,11 @@ pub trait Source: Send + Sync + 'static {
     /// The advice of the last rounds. Must not block.
     fn advice(&self) -> Arc<AdviceReport> {
         Arc::default()
+    }
+
+    /// What the configured databases said when they were asked last. Must not block.
+    fn databases(&self) -> Vec<AskedDatabase> {
+        Vec::new()
     }
 
     /// What is known without reading anything. Must not block.
@@ -140,6 +146,7 @@ pub(super) struct Reading {
     pub(super) collected: Collected,
     pub(super) status: Status,
     pub(super) advice: Arc<AdviceReport>,
+    pub(super) databases: Vec<AskedDatabase>,
     pub(super) store: StoreReport,
     pub(super) own_process: Option<OwnProcess>,
     pub(super) at: SystemTime,
@@ -158,6 +165,7 @@ impl Reading {
             collected,
             status: source.status(),
             advice: source.advice(),
+            databases: source.databases(),
             store: source.store().report(),
             own_process,
             at: SystemTime::now(),
@@ -171,6 +179,7 @@ impl Reading {
             traffic: &self.collected.traffic,
             services: &self.collected.services,
             advice: &self.advice.databases,
+            databases: &self.databases,
             store: &self.store,
             build: &self.status.build,
             started_at: self.status.started_at,

@@ -17,15 +17,17 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::{
-    database::advice::report::AdviceReport, kernel::snapshot::ProbeState,
-    metrics::fixture::Fixture, queries::History,
+    database::{AskedDatabase, advice::report::AdviceReport},
+    kernel::snapshot::ProbeState,
+    metrics::fixture::Fixture,
+    queries::History,
 };
 
 mod advice;
 mod queries;
 mod traffic;
 
-const PATHS: [&str; 20] = [
+const PATHS: [&str; 22] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
@@ -34,6 +36,7 @@ const PATHS: [&str; 20] = [
     "/page/traffic.js",
     "/page/findings.js",
     "/page/advice.js",
+    "/page/activity.js",
     "/page/app.css",
     "/metrics",
     "/healthz",
@@ -41,6 +44,7 @@ const PATHS: [&str; 20] = [
     "/api/overview",
     "/api/n-plus-one",
     "/api/advice",
+    "/api/database",
     "/api/queries",
     "/api/services",
     "/api/probes",
@@ -98,6 +102,9 @@ impl Source for MadeUp {
 
     fn status(&self) -> Status {
         self.status.clone()
+    }
+    fn databases(&self) -> Vec<AskedDatabase> {
+        self.fixture.databases.clone()
     }
     fn history(&self) -> Arc<History> {
         queries::history()

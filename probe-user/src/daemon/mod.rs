@@ -33,6 +33,7 @@ use crate::{
     cli::object_build_id,
     config::Config,
     database::advice::report::AdviceReport,
+    database::{AskedDatabase, Databases},
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
     metrics::{Build, ExitCount, ServiceView},
     queries::History,
@@ -51,6 +52,7 @@ pub struct Daemon {
     tracker: Mutex<Tracker>,
     decoder: Decoder,
     advice: advising::Known,
+    databases: Databases,
     store: Store,
     history: Arc<History>,
     scanned: AtomicBool,
@@ -78,6 +80,7 @@ impl Daemon {
             tracker: Mutex::new(tracker),
             decoder,
             advice: advising::Known::default(),
+            databases: Databases::default(),
             store,
             history: Arc::default(),
             scanned: AtomicBool::new(false),
@@ -86,6 +89,13 @@ impl Daemon {
             started_at: SystemTime::now(),
             release: environment::kernel_release(),
         }
+    }
+
+    /// Takes the databases that are asked.
+    #[must_use]
+    pub fn with_databases(mut self, databases: Databases) -> Self {
+        self.databases = databases;
+        self
     }
 
     fn tracker(&self) -> MutexGuard<'_, Tracker> {
@@ -303,6 +313,10 @@ impl Source for Daemon {
 
     fn advice(&self) -> Arc<AdviceReport> {
         Arc::clone(&self.advice.borrow())
+    }
+
+    fn databases(&self) -> Vec<AskedDatabase> {
+        self.databases.reports()
     }
 
     fn store(&self) -> Store {

@@ -23,6 +23,7 @@ use super::{
     service::{ServiceView, UNKNOWN_SERVICE},
 };
 use crate::{
+    database::AskedDatabase,
     database::advice::report::DatabaseAdvice,
     kernel::snapshot::{ProbeState, Snapshot},
     store::StoreReport,
@@ -32,6 +33,7 @@ use crate::{
 
 mod advice;
 mod correlation;
+mod database;
 mod postgres;
 mod store;
 mod traffic;
@@ -62,6 +64,8 @@ pub struct Inputs<'a> {
     pub services: &'a [ServiceView],
     /// What was found out about the databases' indexes.
     pub advice: &'a [DatabaseAdvice],
+    /// What the configured databases said.
+    pub databases: &'a [AskedDatabase],
     /// How the store does.
     pub store: &'a StoreReport,
     /// What was built.
@@ -84,6 +88,7 @@ pub fn collect(inputs: &Inputs<'_>) -> Families {
     sockets(&mut families, inputs.snapshot, &names);
     traffic::collect(&mut families, inputs.traffic, &names);
     advice::collect(&mut families, inputs.advice);
+    database::collect(&mut families, inputs.databases);
     store::collect(&mut families, inputs.store);
     probe(&mut families, inputs);
     if let Some(own) = inputs.own_process {

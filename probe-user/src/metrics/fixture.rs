@@ -14,6 +14,7 @@ use probe_common::{
 
 use super::{Build, ExitCount, Families, Inputs, OwnProcess, ServiceView, collect};
 use crate::{
+    database::AskedDatabase,
     database::advice::report::{self, DatabaseAdvice},
     kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot},
     sql::{Operation, SqlInfo},
@@ -28,12 +29,15 @@ use crate::{
     },
 };
 
+mod database;
+
 /// What is behind one scrape.
 pub(crate) struct Fixture {
     pub(crate) snapshot: Snapshot,
     pub(crate) traffic: Report,
     pub(crate) services: Vec<ServiceView>,
     pub(crate) advice: Vec<DatabaseAdvice>,
+    pub(crate) databases: Vec<AskedDatabase>,
     pub(crate) store: StoreReport,
     pub(crate) build: Build,
     pub(crate) own_process: OwnProcess,
@@ -61,6 +65,10 @@ impl Fixture {
             },
             services: (1..=services).map(service).collect(),
             advice: (services > 0).then(advice).into_iter().collect(),
+            databases: (services > 0)
+                .then(database::database)
+                .into_iter()
+                .collect(),
             store: store(),
             build: Build {
                 version: "0.1.0".to_owned(),
@@ -117,6 +125,7 @@ impl Fixture {
             traffic: &self.traffic,
             services: &self.services,
             advice: &self.advice,
+            databases: &self.databases,
             store: &self.store,
             build: &self.build,
             started_at: UNIX_EPOCH + Duration::from_secs(1_790_000_000),

@@ -203,6 +203,10 @@ pub enum Group {
     Tls,
     /// Advice on indexes.
     Advice,
+    /// Postgres servers that are asked.
+    Databases,
+    /// PgBouncers that are asked.
+    PgBouncer,
     /// Where records are kept.
     Store,
     /// The probe itself: health, losses, cost.
@@ -213,7 +217,7 @@ pub enum Group {
 
 impl Group {
     /// All groups in the order of the documentation.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Services,
         Self::Syscalls,
         Self::Tcp,
@@ -223,6 +227,8 @@ impl Group {
         Self::Postgres,
         Self::Tls,
         Self::Advice,
+        Self::Databases,
+        Self::PgBouncer,
         Self::Store,
         Self::Probe,
         Self::OwnProcess,
@@ -240,6 +246,8 @@ impl Group {
             Self::Postgres => "Postgres",
             Self::Tls => "TLS",
             Self::Advice => "Index advice",
+            Self::Databases => "What Postgres says itself",
+            Self::PgBouncer => "What PgBouncer says itself",
             Self::Store => "The store",
             Self::Probe => "The probe itself",
             Self::OwnProcess => "The daemon's process",
@@ -254,6 +262,8 @@ pub enum FedBy {
     Probe(&'static str),
     /// The discovery of services and their processes.
     Targets,
+    /// Asking the configured databases.
+    Databases,
     /// The daemon.
     Daemon,
 }

@@ -95,8 +95,12 @@ impl Workload {
             }
             for (fingerprint, routes) in &of_service.db.statement_routes {
                 if let Some(sides) = merged.get_mut(fingerprint) {
-                    let routes = routes.iter().take(MAX_ROUTES);
-                    sides.routes.extend(routes.map(|one| format!("{} {}", one.method, one.route)));
+                    let mut routes: Vec<_> = routes.iter().collect();
+                    routes.sort_by_key(|route| std::cmp::Reverse(route.calls));
+                    let routes = routes.into_iter().take(MAX_ROUTES);
+                    sides
+                        .routes
+                        .extend(routes.map(|one| format!("{} {}", one.key.method, one.key.route)));
                 }
             }
         }
