@@ -50,10 +50,10 @@ fn write(service: &str, finding: &Finding) {
     };
     let message = match finding.pattern {
         Pattern::NPlusOne => {
-            "N+1: a query ran again and again with other parameters; a join or one query for all would do"
+            "N+1: a query ran again and again with other parameters"
         }
         Pattern::RepeatedQuery => {
-            "a query ran again and again with the same parameters; its answer could be remembered"
+            "a query ran again and again with the same parameters"
         }
     };
     warn!(
@@ -64,6 +64,8 @@ fn write(service: &str, finding: &Finding) {
         count = finding.count,
         milliseconds = finding.elapsed_ns / 1_000_000,
         confidence = finding.confidence.as_str(),
-        "{message}"
+        wasted_milliseconds = finding.wasted_ns / 1_000_000,
+        "{message}. {}",
+        finding.advice()
     );
 }

@@ -27,7 +27,7 @@ pub(super) struct RequestKey {
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) service: u16,
-    tgid: u32,
+    pub(super) tgid: u32,
     pub(super) tid: u32,
     /// When its head had been read.
     began_ns: u64,
@@ -43,6 +43,10 @@ pub(super) struct InFlight {
     pub(super) scope: Scope,
     /// Which statements these are.
     pub(super) executed: Executed,
+    /// Servers whose pools were saturated when it began, with the time for which they had been.
+    pub(super) saturated: Vec<(u32, u64)>,
+    /// How long it waited for its first statement's connection, once that is known.
+    pub(super) waited_ns: Option<u64>,
 }
 
 impl InFlight {
@@ -102,6 +106,11 @@ impl Flights {
         self.requests.get_mut(&key)
     }
 
+    /// Requests in flight in a process.
+    pub(super) fn of_process(&self, tgid: u32) -> usize {
+        self.processes.get(&tgid).copied().unwrap_or(0)
+    }
+
     pub(super) fn contains(&self, key: RequestKey) -> bool {
         self.requests.contains_key(&key)
     }
@@ -148,6 +157,8 @@ impl Flights {
                 latest_ns: 0,
                 scope: Scope::default(),
                 executed: Executed::default(),
+                saturated: Vec::new(),
+                waited_ns: None,
             },
         );
     }
