@@ -17,7 +17,7 @@ use crate::{
     kernel::snapshot::{ProbeState, ProbeStatus, Snapshot},
     metrics::{Build, Inputs, OwnProcess, ServiceView},
     queries::History,
-    store::Store,
+    store::{Store, StoreReport},
     traffic::Report,
 };
 
@@ -133,6 +133,7 @@ impl From<JoinError> for CollectError {
 pub(super) struct Reading {
     pub(super) collected: Collected,
     pub(super) status: Status,
+    pub(super) store: StoreReport,
     pub(super) own_process: Option<OwnProcess>,
     pub(super) at: SystemTime,
     pub(super) read_time: Duration,
@@ -149,6 +150,7 @@ impl Reading {
         Ok(Self {
             collected,
             status: source.status(),
+            store: source.store().report(),
             own_process,
             at: SystemTime::now(),
             read_time,
@@ -160,6 +162,7 @@ impl Reading {
             snapshot: &self.collected.snapshot,
             traffic: &self.collected.traffic,
             services: &self.collected.services,
+            store: &self.store,
             build: &self.status.build,
             started_at: self.status.started_at,
             own_process: self.own_process.as_ref(),

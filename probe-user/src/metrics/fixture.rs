@@ -16,6 +16,7 @@ use super::{Build, ExitCount, Families, Inputs, OwnProcess, ServiceView, collect
 use crate::{
     kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot},
     sql::{Operation, SqlInfo},
+    store::{Dropped, Kind, KindReport, State, StoreReport},
     targets::Exit,
     traffic::{
         Confidence, ConnectionReport, ConnectionState, Counts, DatabaseReport, DbReport, DbTally,
@@ -31,6 +32,7 @@ pub(crate) struct Fixture {
     pub(crate) snapshot: Snapshot,
     pub(crate) traffic: Report,
     pub(crate) services: Vec<ServiceView>,
+    pub(crate) store: StoreReport,
     pub(crate) build: Build,
     pub(crate) own_process: OwnProcess,
 }
@@ -56,6 +58,7 @@ impl Fixture {
                 at_ns: 5_000_000_000,
             },
             services: (1..=services).map(service).collect(),
+            store: store(),
             build: Build {
                 version: "0.1.0".to_owned(),
                 object_build_id: "c0ffee".to_owned(),
@@ -110,11 +113,32 @@ impl Fixture {
             snapshot: &self.snapshot,
             traffic: &self.traffic,
             services: &self.services,
+            store: &self.store,
             build: &self.build,
             started_at: UNIX_EPOCH + Duration::from_secs(1_790_000_000),
             own_process: Some(&self.own_process),
             read_time: Duration::from_micros(1500),
         })
+    }
+}
+
+/// One that is up, and was not once.
+fn store() -> StoreReport {
+    let kind = |kind| KindReport {
+        kind,
+        written: 70,
+        dropped: Dropped::ALL.map(|why| (why, 2)).to_vec(),
+    };
+    StoreReport {
+        location: "sqlite:///var/lib/hostprobe/hostprobe.db".to_owned(),
+        state: State::Up,
+        kinds: Kind::ALL.map(kind).to_vec(),
+        queue_records: 3,
+        queue_limit: 10_000,
+        size_bytes: Some(98_304),
+        transactions: 12,
+        failures: 1,
+        write_time: Duration::from_millis(30),
     }
 }
 
