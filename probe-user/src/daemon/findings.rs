@@ -49,12 +49,8 @@ fn write(service: &str, finding: &Finding) {
         None => "a burst on one connection".to_owned(),
     };
     let message = match finding.pattern {
-        Pattern::NPlusOne => {
-            "N+1: a query ran again and again with other parameters"
-        }
-        Pattern::RepeatedQuery => {
-            "a query ran again and again with the same parameters"
-        }
+        Pattern::NPlusOne => "N+1: a query ran again and again with other parameters",
+        Pattern::RepeatedQuery => "a query ran again and again with the same parameters",
     };
     warn!(
         service,

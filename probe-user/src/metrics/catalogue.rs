@@ -271,7 +271,7 @@ catalogue! {
 
     DB_POOL_WAIT: LatencyOf<2> = "hostprobe_db_pool_wait_seconds" ["service", "source"]
         Seconds Postgres PAYLOAD_PROBE;
-        "How long work waited for a connection. With source inferred: of requests that began while every connection of their process was busy, so much of the time until their first statement as this stayed so; only requests to which their statements belong for certain. The wait inside of a program is not on the wire, so this is what it must have been at most, without the moments in which a connection was handed on."
+        "How long work waited for a connection. With source inferred: of requests that did, so much of the time from their begin to their first statement as every connection of their process to that server was busy, and only where their statements belong to them for certain. The wait inside of a program is not on the wire: this leaves out the moments in which a connection was handed on, and holds what the program did before it asked for one."
         => "histogram_quantile(0.95, sum by (le, service) (rate(hostprobe_db_pool_wait_seconds_bucket[5m])))"
 
     DB_CLIENT_DURATION: LatencyOf<5> = "db_client_operation_duration_seconds"

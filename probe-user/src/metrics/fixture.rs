@@ -21,8 +21,8 @@ use crate::{
     traffic::{
         Confidence, ConnectionReport, ConnectionState, Counts, DatabaseReport, DbReport, DbTally,
         Encryption, Exemplar, Exemplars, Finding, Fingerprint, FingerprintReport, HttpClientKey,
-        HttpSeries, HttpServerKey, Pattern, PoolReport, PostgresSeries, Report, RouteCount, RouteKey,
-        ServiceReport, StatementKey, StatementOutcome, StatisticsDelta, Timing, Totals,
+        HttpSeries, HttpServerKey, Pattern, PoolReport, PostgresSeries, Report, RouteCount,
+        RouteKey, ServiceReport, StatementKey, StatementOutcome, StatisticsDelta, Timing, Totals,
         Unattributed,
     },
 };

@@ -43,9 +43,11 @@ pub(super) struct InFlight {
     pub(super) scope: Scope,
     /// Which statements these are.
     pub(super) executed: Executed,
-    /// Servers whose pools were saturated when it began, with the time for which they had been.
+    /// Servers that its process has pools for, with the time for which each had been saturated when
+    /// it began. Emptied by its first statement.
     pub(super) saturated: Vec<(u32, u64)>,
-    /// How long it waited for its first statement's connection, once that is known.
+    /// How long it waited for its first statement's connection, once that is known; `None` when it
+    /// did not.
     pub(super) waited_ns: Option<u64>,
 }
 

@@ -210,7 +210,7 @@ impl Correlation {
             stream: call.stream,
             serial: begun.serial,
         };
-        let saturated = self.pools.saturated(call.tgid, call.ended_ns);
+        let saturated = self.pools.of_process(call.tgid, call.ended_ns);
         if let Some(request) = self.flights.get_mut(key) {
             request.saturated = saturated;
         }
@@ -310,12 +310,7 @@ impl Correlation {
     }
 
     /// A client's connection to Postgres is in this state now; `None` when it is over.
-    pub(super) fn connection_is(
-        &mut self,
-        call: &Call,
-        peer: u32,
-        state: Option<ConnectionState>,
-    ) {
+    pub(super) fn connection_is(&mut self, call: &Call, peer: u32, state: Option<ConnectionState>) {
         let connection = self
             .connections
             .entry(call.stream)
@@ -429,7 +424,7 @@ impl Correlation {
         // Only the first statement tells; a request has no more than one first.
         for (peer, saturated_ns) in std::mem::take(&mut request.saturated) {
             if let Some((_, taken_ns)) = taken.filter(|(to, _)| *to == peer) {
-                request.waited_ns = Some(taken_ns.saturating_sub(saturated_ns));
+                request.waited_ns = taken_ns.checked_sub(saturated_ns).filter(|ns| *ns > 0);
             }
         }
         if let Some(sql) = &statement.sql {

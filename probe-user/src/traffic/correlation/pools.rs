@@ -6,10 +6,9 @@
 //! than it has connections there, so that one of them may be waiting. Without the second half, a
 //! worker with one connection that does one thing at a time would be saturated whenever it works.
 //!
-//! A request that begins while its pool is saturated has *waited* for so much of the time until its
-//! first statement as the pool was saturated. That leaves out what the program did meanwhile with a
-//! connection free, and the moments in which one was handed on: the wait is never overstated by
-//! those.
+//! A request has *waited* for so much of the time until its first statement as its pool was saturated.
+//! That leaves out what the program did while a connection was free, and the moments in which one was
+//! handed on: the wait is not overstated by those.
 
 use std::collections::BTreeMap;
 
@@ -63,7 +62,9 @@ struct Stopwatch {
 
 impl Stopwatch {
     fn at(&self, now_ns: u64) -> u64 {
-        let running = self.since_ns.map_or(0, |since| now_ns.saturating_sub(since));
+        let running = self
+            .since_ns
+            .map_or(0, |since| now_ns.saturating_sub(since));
         self.sum_ns.saturating_add(running)
     }
 
@@ -92,7 +93,7 @@ pub struct PoolReport {
     pub busy_ns: u64,
     /// Most connections that were busy at once within the last minute or two.
     pub busy_peak: u64,
-    /// How long requests that began while their pool was saturated waited for their first statement.
+    /// How long requests waited for their first statement, of those that did.
     pub wait: Timing,
 }
 
@@ -225,14 +226,15 @@ impl Pools {
         Some(self.pools.get(&key)?.saturated.at(now_ns))
     }
 
-    /// The pools of a process that are saturated, with the time for which they have been.
-    pub(super) fn saturated(&self, tgid: u32, now_ns: u64) -> Vec<(u32, u64)> {
+    /// The servers that a process has a pool for, with the time for which that has been saturated.
+    pub(super) fn of_process(&self, tgid: u32, now_ns: u64) -> Vec<(u32, u64)> {
         let servers = self.servers.get(&tgid).into_iter().flatten();
         servers
             .filter_map(|peer| {
-                let pool = self.pools.get(&PoolKey { tgid, peer: *peer })?;
-                let is_saturated = pool.saturated.since_ns.is_some();
-                is_saturated.then(|| (*peer, pool.saturated.at(now_ns)))
+                Some((
+                    *peer,
+                    self.saturated_ns(PoolKey { tgid, peer: *peer }, now_ns)?,
+                ))
             })
             .collect()
     }
@@ -293,9 +295,9 @@ mod tests {
         let mut pools = two_busy(2);
         assert_eq!(saturated(&mut pools, 200), 0);
         pools.requests(7, 3, 300);
-        assert_eq!(pools.saturated(7, 350), [(9, 50)]);
+        assert_eq!(pools.of_process(7, 350), [(9, 50)]);
         pools.change(1, KEY, (BUSY, FREE), 3, 400);
-        assert_eq!(pools.saturated(7, 450), []);
+        assert_eq!(pools.of_process(7, 450), [(9, 100)]);
         pools.change(1, KEY, (FREE, BUSY), 3, 500);
         pools.requests(7, 2, 600);
         assert_eq!(saturated(&mut pools, 900), 200);
