@@ -4,6 +4,7 @@ mod check;
 #[allow(dead_code, reason = "the commands that ask come next")]
 mod client;
 mod generate;
+mod report;
 mod run;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
@@ -58,6 +59,12 @@ enum Command {
         /// Print the findings as JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Print what the running daemon found out.
+    Report {
+        /// About what.
+        #[command(subcommand)]
+        report: report::Report,
     },
     /// Print the effective configuration as TOML.
     Config(ConfigArgs),
@@ -147,6 +154,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             Ok(config) => check::check(&config, json),
             Err(error) => Ok(bad_config(&error)),
         },
+        Command::Report { report } => report::report(&report),
         Command::Config(args) => match Config::load(&args.sources()) {
             Ok(config) => print(&config.to_toml()?),
             Err(error) => Ok(bad_config(&error)),
