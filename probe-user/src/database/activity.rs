@@ -217,7 +217,10 @@ pub(super) async fn sessions(
 
 pub(super) async fn limits(connection: &mut PgConnection) -> Result<Limits, sqlx::Error> {
     let (max_connections, superuser_reserved, reserved, used): (i64, i64, i64, i64) =
-        sqlx::query_as(LIMITS).persistent(false).fetch_one(connection).await?;
+        sqlx::query_as(LIMITS)
+            .persistent(false)
+            .fetch_one(connection)
+            .await?;
     Ok(Limits {
         max_connections: count(max_connections),
         superuser_reserved: count(superuser_reserved),

@@ -198,11 +198,7 @@ pub(super) async fn blocking(
     let all: BTreeSet<i32> = waiting_pids.iter().copied().chain(blockers).collect();
     let all: Vec<i32> = all.into_iter().collect();
     let mut sessions = BTreeMap::new();
-    for row in statement(SESSIONS)
-        .bind(&all)
-        .fetch_all(connection)
-        .await?
-    {
+    for row in statement(SESSIONS).bind(&all).fetch_all(connection).await? {
         let session = session(&row, statements)?;
         sessions.insert(session.pid, session);
     }

@@ -87,15 +87,20 @@ pub(super) async fn facts(connection: &mut PgConnection) -> Result<Facts, sqlx::
 pub(super) async fn extensions(
     connection: &mut PgConnection,
 ) -> Result<Vec<Extension>, sqlx::Error> {
-    let rows: Vec<(String, Option<String>)> =
-        sqlx::query_as(EXTENSIONS).persistent(false).fetch_all(connection).await?;
+    let rows: Vec<(String, Option<String>)> = sqlx::query_as(EXTENSIONS)
+        .persistent(false)
+        .fetch_all(connection)
+        .await?;
     let extension = |(name, installed)| Extension { name, installed };
     Ok(rows.into_iter().map(extension).collect())
 }
 
 /// Tables of the database, and how many of them we may not read.
 pub(super) async fn unreadable(connection: &mut PgConnection) -> Result<(u64, u64), sqlx::Error> {
-    let (all, unreadable) = sqlx::query_as(UNREADABLE).persistent(false).fetch_one(connection).await?;
+    let (all, unreadable) = sqlx::query_as(UNREADABLE)
+        .persistent(false)
+        .fetch_one(connection)
+        .await?;
     Ok((count(all), count(unreadable)))
 }
 

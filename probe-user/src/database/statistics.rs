@@ -212,7 +212,10 @@ fn database(row: &PgRow) -> Result<DatabaseCounts, sqlx::Error> {
 pub(super) async fn sizes(
     connection: &mut PgConnection,
 ) -> Result<Vec<(String, i64)>, sqlx::Error> {
-    sqlx::query_as(SIZES).persistent(false).fetch_all(connection).await
+    sqlx::query_as(SIZES)
+        .persistent(false)
+        .fetch_all(connection)
+        .await
 }
 
 pub(super) async fn checkpoints(
@@ -236,8 +239,10 @@ pub(super) async fn replication(
     is_standby: bool,
 ) -> Result<Replication, sqlx::Error> {
     let behind_seconds = if is_standby {
-        let (seconds,): (Option<f64>,) =
-            sqlx::query_as(STANDBY).persistent(false).fetch_one(&mut *connection).await?;
+        let (seconds,): (Option<f64>,) = sqlx::query_as(STANDBY)
+            .persistent(false)
+            .fetch_one(&mut *connection)
+            .await?;
         seconds.map(|seconds| seconds.max(0.0))
     } else {
         None
