@@ -16,12 +16,15 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::{kernel::snapshot::ProbeState, metrics::fixture::Fixture, queries::History};
+use crate::{
+    database::AskedDatabase, kernel::snapshot::ProbeState, metrics::fixture::Fixture,
+    queries::History,
+};
 
 mod queries;
 mod traffic;
 
-const PATHS: [&str; 18] = [
+const PATHS: [&str; 20] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
@@ -29,12 +32,14 @@ const PATHS: [&str; 18] = [
     "/page/database.js",
     "/page/traffic.js",
     "/page/findings.js",
+    "/page/activity.js",
     "/page/app.css",
     "/metrics",
     "/healthz",
     "/readyz",
     "/api/overview",
     "/api/n-plus-one",
+    "/api/database",
     "/api/queries",
     "/api/services",
     "/api/probes",
@@ -88,6 +93,9 @@ impl Source for MadeUp {
     }
     fn status(&self) -> Status {
         self.status.clone()
+    }
+    fn databases(&self) -> Vec<AskedDatabase> {
+        self.fixture.databases.clone()
     }
     fn history(&self) -> Arc<History> {
         queries::history()

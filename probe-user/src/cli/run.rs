@@ -25,6 +25,7 @@ use crate::{
     daemon::{
         Daemon, Events, attaching, decoding, findings, forward_kernel_log, measuring, privileges,
     },
+    database::Databases,
     kernel::{
         loader::Wanted,
         object,
@@ -88,8 +89,12 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
             return Ok(ExitCode::from(exit::FAILURE));
         }
     };
+    let databases = {
+        let _runtime = runtime.enter();
+        Databases::watch(&config.databases, &stop)
+    };
     let daemon = Daemon::new(kernel, attaching, tracker, decoder.decoder(), store.clone());
-    let daemon = Arc::new(daemon);
+    let daemon = Arc::new(daemon.with_databases(databases));
     runtime.spawn(Arc::clone(&daemon).log_findings(findings, stop.clone()));
     let result = runtime.block_on(serve(
         config.clone(),

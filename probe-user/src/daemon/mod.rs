@@ -31,6 +31,7 @@ use crate::{
     api::{CollectError, Collected, Source, Status},
     cli::object_build_id,
     config::Config,
+    database::{AskedDatabase, Databases},
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
     metrics::{Build, ExitCount, ServiceView},
     queries::History,
@@ -48,6 +49,7 @@ pub struct Daemon {
     traced: Arc<TgidTable>,
     tracker: Mutex<Tracker>,
     decoder: Decoder,
+    databases: Databases,
     store: Store,
     history: Arc<History>,
     scanned: AtomicBool,
@@ -74,6 +76,7 @@ impl Daemon {
             attaching,
             tracker: Mutex::new(tracker),
             decoder,
+            databases: Databases::default(),
             store,
             history: Arc::default(),
             scanned: AtomicBool::new(false),
@@ -82,6 +85,13 @@ impl Daemon {
             started_at: SystemTime::now(),
             release: environment::kernel_release(),
         }
+    }
+
+    /// Takes the databases that are asked.
+    #[must_use]
+    pub fn with_databases(mut self, databases: Databases) -> Self {
+        self.databases = databases;
+        self
     }
 
     fn tracker(&self) -> MutexGuard<'_, Tracker> {
@@ -295,6 +305,10 @@ impl Source for Daemon {
             traffic: self.decoder.report(),
             services,
         })
+    }
+
+    fn databases(&self) -> Vec<AskedDatabase> {
+        self.databases.reports()
     }
 
     fn store(&self) -> Store {
