@@ -22,8 +22,8 @@ use crate::{
     traffic::{
         Confidence, ConnectionReport, ConnectionState, Counts, DatabaseReport, DbReport, DbTally,
         Encryption, Exemplar, Exemplars, Finding, Fingerprint, FingerprintReport, HttpClientKey,
-        HttpSeries, HttpServerKey, Pattern, PostgresSeries, Report, RouteCount, RouteKey,
-        ServiceReport, StatementKey, StatementOutcome, StatisticsDelta, Timing, Totals,
+        HttpSeries, HttpServerKey, Pattern, PoolReport, PostgresSeries, Report, RouteCount,
+        RouteKey, ServiceReport, StatementKey, StatementOutcome, StatisticsDelta, Timing, Totals,
         Unattributed,
     },
 };
@@ -240,6 +240,12 @@ fn requests_and_statements() -> ServiceReport {
             .into(),
             n_plus_one: [(Some(0xc0ffee), 4), (None, 1)].into(),
             repeated: [(Some(0xbeef), 2)].into(),
+            pools: Some(PoolReport {
+                saturated_ns: 1_500_000_000,
+                busy_ns: 4_000_000_000,
+                busy_peak: 5,
+                wait: timing(&[20_000_000]),
+            }),
         },
     }
 }
@@ -317,6 +323,9 @@ fn finding() -> Finding {
         }),
         count: 52,
         elapsed_ns: 40_000_000,
+        wasted_ns: 30_000_000,
+        total_wasted_ns: 120_000_000,
+        total_count: 208,
         confidence: Confidence::High,
         times: 4,
         at_ns: 2_000_000_000,
