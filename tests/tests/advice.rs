@@ -267,7 +267,6 @@ fn report_shows(site: &Site, probe: &Probe, answer: &Value) -> Result<()> {
             "{statement} is missing in {shown}"
         );
     }
-    println!("{shown}");
     let mut command = site.hostprobe("report");
     command.args(["advice", "--database", "shpo", "--address", &address]);
     let output = command.output()?;

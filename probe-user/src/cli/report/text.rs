@@ -116,7 +116,7 @@ fn evidence(out: &mut Lines, statement: &Value, with_plan: bool) {
             .filter_map(Value::as_str)
             .collect()
     };
-    let mut line = format!("{}", words("/services").join(", "));
+    let mut line = words("/services").join(", ");
     let routes = words("/routes");
     if !routes.is_empty() {
         line.push_str(&format!(", for {}", routes.join(", ")));

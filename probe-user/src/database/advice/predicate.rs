@@ -298,13 +298,13 @@ fn term(text: &str, tokens: &[Token<'_>], alias: &str) -> Option<Term> {
     if tokens.iter().any(unfit) {
         return None;
     }
-    if let [(0, _, name)] = own.as_slice() {
-        if tokens.len() == 3 {
-            return Some(Term::Column {
-                name: name.clone(),
-                cast: None,
-            });
-        }
+    if let [(0, _, name)] = own.as_slice()
+        && tokens.len() == 3
+    {
+        return Some(Term::Column {
+            name: name.clone(),
+            cast: None,
+        });
     }
     if let Some((inner, cast)) = cast_of_column(text, tokens)
         && let [(0, _, name)] = references(inner).collect::<Vec<_>>().as_slice()
