@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use probe_common::target::MAX_SERVICES;
 
 use super::{
-    Advice, Config, Database, DatabaseUrl, Discovery, Kernel, NPlusOne, Service, Store, UserSpec,
-    Wire, database, keys,
+    Advice, Config, Database, DatabaseUrl, Discovery, Kernel, NPlusOne, Service, Store, StoreUrl,
+    UserSpec, Wire, database, keys,
 };
 use crate::routes::Templates;
 
@@ -188,6 +188,9 @@ impl Findings {
         // Less than that is gone with the schema, its indexes and the log of transactions.
         if store.max_bytes < 1 << 20 {
             self.refuse("store.max_bytes");
+        }
+        if let Some(StoreUrl::Postgres(url)) = &store.url {
+            self.database_url("store.url", url);
         }
         let absolute = |path: &std::path::PathBuf| path.is_absolute();
         if !store.password_file.as_ref().is_none_or(absolute) {
