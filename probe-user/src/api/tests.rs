@@ -24,6 +24,7 @@ use crate::{
 };
 
 mod advice;
+mod database;
 mod queries;
 mod traffic;
 
