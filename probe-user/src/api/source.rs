@@ -16,7 +16,7 @@ use tokio::{
 use crate::{
     kernel::snapshot::{ProbeState, ProbeStatus, Snapshot},
     metrics::{Build, Inputs, OwnProcess, ServiceView},
-    store::Store,
+    store::{Recent, Store},
     traffic::Report,
 };
 
@@ -38,6 +38,11 @@ pub trait Source: Send + Sync + 'static {
     /// Where records are kept; by default nowhere.
     fn store(&self) -> Store {
         Store::off()
+    }
+
+    /// The latest slow statements, for when there is no store; by default none.
+    fn recent(&self) -> Arc<Recent> {
+        Arc::default()
     }
 }
 

@@ -24,6 +24,7 @@ use crate::{
     config::{Config, LogFormat, LogLevel, Sources},
     daemon::{
         Daemon, Events, attaching, decoding, findings, forward_kernel_log, measuring, privileges,
+        slow,
     },
     kernel::{
         loader::Wanted,
@@ -80,16 +81,30 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         .build()
         .context("cannot start the daemon's threads")?;
     let (found, findings) = tokio::sync::mpsc::channel(findings::WAITING);
-    let decoder = decoding::spawn(started.payload, limits(config), found);
-    let store = match runtime.block_on(Store::open(&config.store, stop.clone())) {
+    let (was_slow, slow_statements) = tokio::sync::mpsc::channel(slow::WAITING);
+    let outputs = decoding::Outputs {
+        findings: found,
+        slow: was_slow,
+    };
+    let decoder = decoding::spawn(started.payload, limits(config), outputs);
+    // The store outlives the decoder, so that what was decoded last is kept, too.
+    let stop_store = CancellationToken::new();
+    let store = match runtime.block_on(Store::open(&config.store, stop_store.clone())) {
         Ok(store) => store,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "hostprobe: {error}");
             return Ok(ExitCode::from(exit::FAILURE));
         }
     };
-    let daemon = Daemon::new(kernel, attaching, tracker, decoder.decoder(), store.clone());
-    let daemon = Arc::new(daemon);
+    let daemon = Arc::new(Daemon::new(
+        kernel,
+        attaching,
+        tracker,
+        decoder.decoder(),
+        store.clone(),
+        &config.sql,
+    ));
+    let keeping = runtime.spawn(Arc::clone(&daemon).keep_slow_statements(slow_statements));
     runtime.spawn(Arc::clone(&daemon).log_findings(findings, stop.clone()));
     let result = runtime.block_on(serve(
         config.clone(),
@@ -102,6 +117,9 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
     ));
     drop(measuring);
     drop(decoder);
+    // Ends with the decoder, who had the other end of the channel.
+    let _ = runtime.block_on(async { tokio::time::timeout(GRACE, keeping).await });
+    stop_store.cancel();
     runtime.block_on(store.ended());
     runtime.shutdown_timeout(GRACE);
     result.map(|()| ExitCode::SUCCESS)
@@ -262,6 +280,7 @@ fn limits(config: &Config) -> traffic::Limits {
             portals: size(wire.postgres_portals),
             ..postgres::Limits::default()
         },
+        capture_literals: config.sql.capture_literals,
         n_plus_one: traffic::NPlusOneSettings {
             enabled: config.n_plus_one.enabled,
             min_count: config.n_plus_one.min_count,

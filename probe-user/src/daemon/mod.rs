@@ -5,6 +5,7 @@ pub mod decoding;
 pub mod findings;
 pub mod measuring;
 pub mod privileges;
+pub mod slow;
 
 use std::{
     collections::HashSet,
@@ -29,11 +30,12 @@ use tracing::{debug, error, warn};
 use crate::{
     api::{CollectError, Collected, Source, Status},
     cli::object_build_id,
-    config::Config,
+    config::{Config, Sql, slow_ns},
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
     metrics::{Build, ExitCount, ServiceView},
-    store::Store,
+    store::{Recent, Store},
     targets::{Service, TraceTable, Tracker},
+    traffic::Thresholds,
 };
 
 /// Process events from the kernel side.
@@ -47,6 +49,9 @@ pub struct Daemon {
     tracker: Mutex<Tracker>,
     decoder: Decoder,
     store: Store,
+    /// The latest slow statements.
+    recent: Arc<Recent>,
+    sql: Sql,
     scanned: AtomicBool,
     /// Events may bring the next scan forward.
     scan_sooner: Notify,
@@ -63,8 +68,10 @@ impl Daemon {
         tracker: Tracker,
         decoder: Decoder,
         store: Store,
+        sql: &Sql,
     ) -> Self {
         decoder.set_routes(tracker.routes());
+        decoder.set_slow(thresholds(sql, &tracker));
         Self {
             traced: kernel.traced(),
             kernel,
@@ -72,6 +79,8 @@ impl Daemon {
             tracker: Mutex::new(tracker),
             decoder,
             store,
+            recent: Arc::default(),
+            sql: sql.clone(),
             scanned: AtomicBool::new(false),
             scan_sooner: Notify::new(),
             started: Instant::now(),
@@ -102,6 +111,9 @@ impl Daemon {
             .await;
         // After ids of former services were forgotten.
         self.decoder.set_routes(self.tracker().routes());
+        // Those of `[sql]` stay until the next start, as everything else there does.
+        self.decoder
+            .set_slow(thresholds(&self.sql, &self.tracker()));
     }
 
     /// Runs a change of targets off the runtime's threads, since it reads `/proc`, and looks for
@@ -248,6 +260,19 @@ impl TraceTable for Marking<'_> {
     }
 }
 
+/// From which time on statements are slow.
+fn thresholds(sql: &Sql, tracker: &Tracker) -> Thresholds {
+    let services = tracker.slow_ms().into_iter();
+    let databases = sql.databases.iter();
+    Thresholds {
+        all: slow_ns(sql.slow_ms),
+        services: services.map(|(id, ms)| (id, slow_ns(ms))).collect(),
+        databases: databases
+            .map(|database| (database.name.clone(), slow_ns(database.slow_ms)))
+            .collect(),
+    }
+}
+
 /// A service as the metrics want it.
 fn view(service: &Service) -> ServiceView {
     ServiceView {
@@ -295,6 +320,10 @@ impl Source for Daemon {
 
     fn store(&self) -> Store {
         self.store.clone()
+    }
+
+    fn recent(&self) -> Arc<Recent> {
+        Arc::clone(&self.recent)
     }
 
     fn status(&self) -> Status {

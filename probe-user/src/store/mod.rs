@@ -23,6 +23,7 @@ mod error;
 mod migrations;
 mod place;
 mod query_stats;
+mod recent;
 mod record;
 mod report;
 mod rows;
@@ -46,6 +47,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use error::StoreError;
 pub use place::default_file;
+pub use recent::Recent;
 pub use record::{
     Cursor, DEFAULT_LIMIT, Kind, MAX_LIMIT, Page, QueryStats, Record, Side, SlowQuery,
     SlowQueryFilter,

@@ -9,7 +9,7 @@ use lru::LruCache;
 use rustc_hash::FxHashMap;
 
 use super::{Call, DbTally, Unattributed};
-use crate::traffic::n_plus_one::Scope;
+use crate::traffic::{n_plus_one::Scope, slow::Waiting};
 
 /// Processes that are remembered to hand work from thread to thread.
 const MOVING: usize = 4_096;
@@ -41,9 +41,16 @@ pub(super) struct InFlight {
     /// When the latest statement that was attributed by thread began.
     pub(super) latest_ns: u64,
     pub(super) scope: Scope,
+    /// Its slow statements, which wait for its route.
+    pub(super) slow: Vec<Waiting>,
 }
 
 impl InFlight {
+    /// The trace that it came with.
+    pub(super) fn trace(&self) -> Option<u128> {
+        self.trace
+    }
+
     /// Why what was attributed by thread is not certain.
     pub(super) fn doubt(&self) -> Option<Unattributed> {
         self.doubt
@@ -100,6 +107,10 @@ impl Flights {
         self.requests.get_mut(&key)
     }
 
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut InFlight> {
+        self.requests.values_mut()
+    }
+
     pub(super) fn contains(&self, key: RequestKey) -> bool {
         self.requests.contains_key(&key)
     }
@@ -145,6 +156,7 @@ impl Flights {
                 by_trace: DbTally::default(),
                 latest_ns: 0,
                 scope: Scope::default(),
+                slow: Vec::new(),
             },
         );
     }

@@ -32,6 +32,7 @@ use sent::Connection;
 use super::{
     n_plus_one::{Detector, Finding, FindingCounts, Pattern, RouteKey, Settings},
     other, series,
+    slow::{Slow, SlowStatement, Thresholds, Waiting},
 };
 use crate::{
     sql::Operation,
@@ -168,6 +169,7 @@ pub(super) struct Correlation {
     connections: FxHashMap<u64, Connection>,
     services: BTreeMap<u16, ServiceDb>,
     detector: Detector,
+    pub(super) slow: Slow,
     limit: usize,
     now_ns: u64,
     sweep_ns: u64,
@@ -181,6 +183,7 @@ impl Correlation {
             connections: FxHashMap::default(),
             services: BTreeMap::new(),
             detector: Detector::new(settings),
+            slow: Slow::new(Thresholds::default()),
             limit,
             now_ns: 0,
             sweep_ns: 0,
@@ -225,6 +228,9 @@ impl Correlation {
                 .then_some(Unattributed::RequestUnknown))
             .or(too_late.then_some(Unattributed::RequestOver));
         let service = request.service;
+        self.release(&mut request, |waiting| {
+            (waiting.by_trace || doubt.is_none()).then_some(&route)
+        });
         let mut certain = request.by_trace;
         match doubt {
             Some(why) if request.by_thread.statements > 0 => {
@@ -274,8 +280,14 @@ impl Correlation {
         }
     }
 
-    /// A statement of a client has ended.
-    pub(super) fn statement(&mut self, stream: u64, service: u16, statement: &Statement) {
+    /// A statement of a client has ended; `slow` if it was.
+    pub(super) fn statement(
+        &mut self,
+        stream: u64,
+        service: u16,
+        statement: &Statement,
+        slow: Option<Box<SlowStatement>>,
+    ) {
         let connection = self
             .connections
             .entry(stream)
@@ -286,8 +298,16 @@ impl Correlation {
         };
         let by_thread = connection.owner(statement);
         match self.owner(service, statement, by_thread) {
-            Ok(owner) => self.attributed(owner, tally, statement),
+            Ok(owner) => {
+                self.attributed(owner, tally, statement);
+                if let Some(slow) = slow {
+                    self.wait(owner, slow);
+                }
+            }
             Err(why) => {
+                if let Some(slow) = slow {
+                    self.slow.hand_out(*slow);
+                }
                 self.unattributed(service, why, tally);
                 self.in_burst(stream, statement);
             }
@@ -349,6 +369,48 @@ impl Correlation {
             .observe(&mut request.scope, request.service, statement, u64::MAX);
     }
 
+    /// A slow statement waits for the route of its request.
+    fn wait(&mut self, owner: Owner, statement: Box<SlowStatement>) {
+        let (Owner::Thread(key) | Owner::Trace(key)) = owner;
+        match self.flights.get_mut(key) {
+            Some(request) if self.slow.may_wait() => request.slow.push(Waiting {
+                statement,
+                by_trace: matches!(owner, Owner::Trace(_)),
+            }),
+            _ => self.slow.hand_out(*statement),
+        }
+    }
+
+    /// Hands out the slow statements of a request, with its route where that is certain.
+    fn release<'a>(
+        &mut self,
+        request: &mut InFlight,
+        route: impl Fn(&Waiting) -> Option<&'a RouteKey>,
+    ) {
+        for waiting in std::mem::take(&mut request.slow) {
+            let route = route(&waiting).cloned();
+            let mut statement = *waiting.statement;
+            if route.is_some() {
+                statement.trace_id = statement.trace_id.or(request.trace());
+                statement.route = route;
+            }
+            self.slow.waited(statement);
+        }
+    }
+
+    /// Hands out all slow statements that wait for their requests.
+    pub(super) fn release_slow(&mut self) {
+        self.release_late(|_| true);
+    }
+
+    fn release_late(&mut self, is_late: impl Fn(&Waiting) -> bool) {
+        for request in self.flights.all_mut() {
+            for waiting in request.slow.extract_if(.., |waiting| is_late(waiting)) {
+                self.slow.waited(*waiting.statement);
+            }
+        }
+    }
+
     fn unattributed(&mut self, service: u16, why: Unattributed, tally: DbTally) {
         let service = self.services.entry(service).or_default();
         service.unattributed.entry(why).or_default().add(tally);
@@ -397,6 +459,7 @@ impl Correlation {
             self.unattributed(request.service, Unattributed::RequestUnknown, lost);
         }
         self.detector.discard(&mut request.scope);
+        self.release(request, |_| None);
     }
 
     fn connection(&mut self, stream: u64, service: u16) -> &mut Connection {
@@ -413,6 +476,10 @@ impl Correlation {
         }
         self.sweep_ns = self.now_ns.saturating_add(SWEEP_NS);
         self.flights.pass_time(self.now_ns);
+        if self.slow.any_waits() {
+            let now_ns = self.now_ns;
+            self.release_late(|waiting| waiting.is_late(now_ns));
+        }
         for connection in self.connections.values_mut() {
             let quiet_ns = self.now_ns.saturating_sub(connection.burst.ended_ns());
             let holds = connection.burst.len() > 0 && !connection.is_waiting();
@@ -429,6 +496,7 @@ impl Correlation {
             self.services.remove(id);
         }
         self.detector.forget(services);
+        self.slow.forget(services);
     }
 
     /// The latest time that is known.
