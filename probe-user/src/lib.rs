@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod database;
 pub mod kernel;
 pub mod metrics;
+pub mod queries;
 pub mod routes;
 pub mod sql;
 pub mod store;

@@ -58,6 +58,11 @@ pub(super) fn found_loops(report: &Report, names: &ServiceNames<'_>) -> Vec<Foun
 }
 
 impl FoundLoop {
+    /// Whose statement it is: service and fingerprint.
+    pub(super) fn place(&self) -> (String, String) {
+        (self.service.clone(), self.fingerprint.clone())
+    }
+
     fn new(finding: &Finding, names: &ServiceNames<'_>, now_ns: u64) -> Self {
         let route = finding.route.as_ref();
         let age = Duration::from_nanos(now_ns.saturating_sub(finding.at_ns));

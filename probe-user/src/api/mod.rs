@@ -10,6 +10,7 @@ mod json;
 mod overview;
 mod page;
 mod problem;
+mod queries;
 mod scrape;
 mod server;
 mod source;
@@ -84,6 +85,7 @@ pub fn router(source: Arc<dyn Source>) -> Router {
         .route("/readyz", get(health::readyz))
         .route("/api/overview", get(overview::overview))
         .route("/api/n-plus-one", get(findings::findings))
+        .route("/api/queries", get(queries::queries))
         .route("/api/services", get(json::services))
         .route("/api/probes", get(json::probes))
         .route("/api/status", get(json::status))

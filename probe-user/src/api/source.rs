@@ -16,7 +16,8 @@ use tokio::{
 use crate::{
     kernel::snapshot::{ProbeState, ProbeStatus, Snapshot},
     metrics::{Build, Inputs, OwnProcess, ServiceView},
-    store::{Recent, Store},
+    queries::History,
+    store::{Recent, Store, StoreReport},
     traffic::Report,
 };
 
@@ -42,6 +43,11 @@ pub trait Source: Send + Sync + 'static {
 
     /// The latest slow statements, for when there is no store; by default none.
     fn recent(&self) -> Arc<Recent> {
+        Arc::default()
+    }
+
+    /// What statements did in the last hours; by default nothing.
+    fn history(&self) -> Arc<History> {
         Arc::default()
     }
 }
@@ -132,6 +138,7 @@ impl From<JoinError> for CollectError {
 pub(super) struct Reading {
     pub(super) collected: Collected,
     pub(super) status: Status,
+    pub(super) store: StoreReport,
     pub(super) own_process: Option<OwnProcess>,
     pub(super) at: SystemTime,
     pub(super) read_time: Duration,
@@ -148,6 +155,7 @@ impl Reading {
         Ok(Self {
             collected,
             status: source.status(),
+            store: source.store().report(),
             own_process,
             at: SystemTime::now(),
             read_time,
@@ -159,6 +167,7 @@ impl Reading {
             snapshot: &self.collected.snapshot,
             traffic: &self.collected.traffic,
             services: &self.collected.services,
+            store: &self.store,
             build: &self.status.build,
             started_at: self.status.started_at,
             own_process: self.own_process.as_ref(),

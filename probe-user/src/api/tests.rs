@@ -16,11 +16,12 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::{kernel::snapshot::ProbeState, metrics::fixture::Fixture};
+use crate::{kernel::snapshot::ProbeState, metrics::fixture::Fixture, queries::History};
 
+mod queries;
 mod traffic;
 
-const PATHS: [&str; 17] = [
+const PATHS: [&str; 18] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
@@ -34,6 +35,7 @@ const PATHS: [&str; 17] = [
     "/readyz",
     "/api/overview",
     "/api/n-plus-one",
+    "/api/queries",
     "/api/services",
     "/api/probes",
     "/api/status",
@@ -86,6 +88,9 @@ impl Source for MadeUp {
     }
     fn status(&self) -> Status {
         self.status.clone()
+    }
+    fn history(&self) -> Arc<History> {
+        queries::history()
     }
 }
 
@@ -289,6 +294,13 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str) {
     if let Some(reference) = schema["$ref"].as_str() {
         let pointer = reference.strip_prefix('#').unwrap();
         return check(document, document.pointer(pointer).unwrap(), value, at);
+    }
+    if let Some(choices) = schema["oneOf"].as_array() {
+        let is_null = |choice: &&Value| choice["type"] == "null";
+        let chosen = choices
+            .iter()
+            .find(|choice| is_null(choice) == value.is_null());
+        return check(document, chosen.unwrap(), value, at);
     }
     let actual = match value {
         Value::Null => "null",

@@ -11,6 +11,7 @@ use crate::kernel::{
     probe, probes,
     snapshot::ProbeState,
 };
+use crate::store;
 
 /// All that `check` found out.
 #[derive(Debug, Serialize)]
@@ -22,7 +23,17 @@ struct Report {
     error: Option<String>,
     /// Programs that were attached, with the instructions that the verifier looked at.
     programs: BTreeMap<&'static str, u64>,
+    store: StoreReport,
     works: bool,
+}
+
+/// Where records would be kept.
+#[derive(Debug, Serialize)]
+struct StoreReport {
+    location: String,
+    works: bool,
+    /// What is there, or why it can't be used.
+    detail: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -36,8 +47,8 @@ struct ProbeReport {
 }
 
 /// Loads and attaches everything for a moment, without tracing anything.
-pub(super) fn check(json: bool) -> anyhow::Result<ExitCode> {
-    let report = report();
+pub(super) fn check(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+    let report = report(config)?;
     if json {
         print(&(serde_json::to_string_pretty(&report)? + "\n"))?;
     } else {
@@ -50,13 +61,14 @@ pub(super) fn check(json: bool) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn report() -> Report {
+fn report(config: &Config) -> anyhow::Result<Report> {
     let mut report = Report {
         version: VERSION,
         host: environment::inspect(),
         probes: Vec::new(),
         error: None,
         programs: BTreeMap::new(),
+        store: store(config)?,
         works: false,
     };
     // What `run` loads with nothing configured.
@@ -93,7 +105,19 @@ fn report() -> Report {
         }
         Err(error) => report.error = Some(error.to_string()),
     }
-    report
+    Ok(report)
+}
+
+fn store(config: &Config) -> anyhow::Result<StoreReport> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let examined = runtime.block_on(store::examine(&config.store));
+    Ok(StoreReport {
+        location: examined.location,
+        works: examined.found.is_ok(),
+        detail: examined.found.unwrap_or_else(|error| error.to_string()),
+    })
 }
 
 fn text(report: &Report) -> Result<String, std::fmt::Error> {
@@ -126,6 +150,14 @@ fn text(report: &Report) -> Result<String, std::fmt::Error> {
     if let Some(error) = &report.error {
         writeln!(out, "  {error}")?;
     }
+    let mark = if report.store.works { "ok" } else { "PROBLEM" };
+    writeln!(out, "\nStore")?;
+    writeln!(
+        out,
+        "  {:<18} {mark:<8} {}",
+        "location", report.store.location
+    )?;
+    writeln!(out, "  {:<27} {}", "", report.store.detail)?;
     writeln!(
         out,
         "\nNot seen on any kernel: what is moved through io_uring (its requests are counted), 32-bit programs, and \

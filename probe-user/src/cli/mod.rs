@@ -52,6 +52,8 @@ enum Command {
     Run(ConfigArgs),
     /// Say in plain words what this kernel and these rights allow.
     Check {
+        #[command(flatten)]
+        config: ConfigArgs,
         /// Print the findings as JSON.
         #[arg(long)]
         json: bool,
@@ -140,7 +142,10 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
                 Err(error) => Ok(bad_config(&error)),
             }
         }
-        Command::Check { json } => check::check(json),
+        Command::Check { config, json } => match Config::load(&config.sources()) {
+            Ok(config) => check::check(&config, json),
+            Err(error) => Ok(bad_config(&error)),
+        },
         Command::Config(args) => match Config::load(&args.sources()) {
             Ok(config) => print(&config.to_toml()?),
             Err(error) => Ok(bad_config(&error)),

@@ -39,6 +39,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     findings.n_plus_one(&config.n_plus_one);
     findings.databases(&config.databases);
     findings.store(&config.store);
+    findings.range("queries.window_s", config.queries.window_s, 1..=600);
     findings.0
 }
 

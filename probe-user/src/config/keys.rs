@@ -276,6 +276,11 @@ pub(super) const KEYS: &[Key] = &[
         "store.flush_ms",
         "allowed is a whole number of milliseconds from 10 to 500",
     ),
+    key("queries", SECTION),
+    key(
+        "queries.window_s",
+        "allowed is a whole number of seconds from 1 to 600",
+    ),
     key("privileges", SECTION),
     key("privileges.drop", SWITCH),
 ];

@@ -15,12 +15,14 @@ mod database;
 mod keys;
 mod load;
 mod paths;
+mod queries;
 mod sql;
 mod store;
 mod values;
 
 pub use database::{Database, DatabaseUrl};
 pub use load::{ConfigError, DEFAULT_FILE, Origin, Problem, Setting, Sources};
+pub use queries::Queries;
 pub use sql::{Sql, SqlDatabase, slow_ns};
 pub use store::{Store, StoreUrl};
 pub use values::{NetnsSpec, Pattern, UserSpec};
@@ -53,6 +55,8 @@ pub struct Config {
     pub databases: Vec<Database>,
     /// Where slow queries and the like are kept.
     pub store: Store,
+    /// What is remembered of statements over time.
+    pub queries: Queries,
     /// What the daemon keeps of its rights.
     pub privileges: Privileges,
 }
@@ -300,6 +304,7 @@ impl Default for Config {
             n_plus_one: NPlusOne::default(),
             databases: Vec::new(),
             store: Store::default(),
+            queries: Queries::default(),
             privileges: Privileges::default(),
         }
     }
@@ -433,6 +438,7 @@ impl Config {
             ("n_plus_one", self.n_plus_one != new.n_plus_one),
             ("database", self.databases != new.databases),
             ("store", self.store != new.store),
+            ("queries", self.queries != new.queries),
             ("privileges", self.privileges != new.privileges),
         ]
         .into_iter()

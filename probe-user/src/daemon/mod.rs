@@ -4,6 +4,7 @@ pub mod attaching;
 pub mod decoding;
 pub mod findings;
 pub mod measuring;
+pub mod patterns;
 pub mod privileges;
 pub mod slow;
 
@@ -33,6 +34,7 @@ use crate::{
     config::{Config, Sql, slow_ns},
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
     metrics::{Build, ExitCount, ServiceView},
+    queries::History,
     store::{Recent, Store},
     targets::{Service, TraceTable, Tracker},
     traffic::Thresholds,
@@ -52,6 +54,7 @@ pub struct Daemon {
     /// The latest slow statements.
     recent: Arc<Recent>,
     sql: Sql,
+    history: Arc<History>,
     scanned: AtomicBool,
     /// Events may bring the next scan forward.
     scan_sooner: Notify,
@@ -81,6 +84,7 @@ impl Daemon {
             store,
             recent: Arc::default(),
             sql: sql.clone(),
+            history: Arc::default(),
             scanned: AtomicBool::new(false),
             scan_sooner: Notify::new(),
             started: Instant::now(),
@@ -324,6 +328,10 @@ impl Source for Daemon {
 
     fn recent(&self) -> Arc<Recent> {
         Arc::clone(&self.recent)
+    }
+
+    fn history(&self) -> Arc<History> {
+        Arc::clone(&self.history)
     }
 
     fn status(&self) -> Status {

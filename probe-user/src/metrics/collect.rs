@@ -24,12 +24,14 @@ use super::{
 };
 use crate::{
     kernel::snapshot::{ProbeState, Snapshot},
+    store::StoreReport,
     targets::Exit,
     traffic::Report,
 };
 
 mod correlation;
 mod postgres;
+mod store;
 mod traffic;
 
 /// The cause under which runs that the kernel skipped are counted: a program that interrupts itself
@@ -56,6 +58,8 @@ pub struct Inputs<'a> {
     pub traffic: &'a Report,
     /// The services that are known now.
     pub services: &'a [ServiceView],
+    /// How the store does.
+    pub store: &'a StoreReport,
     /// What was built.
     pub build: &'a Build,
     /// When counting began.
@@ -75,6 +79,7 @@ pub fn collect(inputs: &Inputs<'_>) -> Families {
     syscalls(&mut families, inputs.snapshot, &names);
     sockets(&mut families, inputs.snapshot, &names);
     traffic::collect(&mut families, inputs.traffic, &names);
+    store::collect(&mut families, inputs.store);
     probe(&mut families, inputs);
     if let Some(own) = inputs.own_process {
         own_process(&mut families, own);

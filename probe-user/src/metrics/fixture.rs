@@ -16,12 +16,14 @@ use super::{Build, ExitCount, Families, Inputs, OwnProcess, ServiceView, collect
 use crate::{
     kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot},
     sql::{Operation, SqlInfo},
+    store::{Dropped, Kind, KindReport, State, StoreReport},
     targets::Exit,
     traffic::{
         Confidence, ConnectionReport, ConnectionState, Counts, DatabaseReport, DbReport, DbTally,
         Encryption, Exemplar, Exemplars, Finding, Fingerprint, FingerprintReport, HttpClientKey,
-        HttpSeries, HttpServerKey, Pattern, PostgresSeries, Report, RouteKey, ServiceReport,
-        StatementKey, StatementOutcome, StatisticsDelta, Timing, Totals, Unattributed,
+        HttpSeries, HttpServerKey, Pattern, PostgresSeries, Report, RouteCount, RouteKey,
+        ServiceReport, StatementKey, StatementOutcome, StatisticsDelta, Timing, Totals,
+        Unattributed,
     },
 };
 
@@ -30,6 +32,7 @@ pub(crate) struct Fixture {
     pub(crate) snapshot: Snapshot,
     pub(crate) traffic: Report,
     pub(crate) services: Vec<ServiceView>,
+    pub(crate) store: StoreReport,
     pub(crate) build: Build,
     pub(crate) own_process: OwnProcess,
 }
@@ -55,6 +58,7 @@ impl Fixture {
                 at_ns: 5_000_000_000,
             },
             services: (1..=services).map(service).collect(),
+            store: store(),
             build: Build {
                 version: "0.1.0".to_owned(),
                 object_build_id: "c0ffee".to_owned(),
@@ -109,11 +113,32 @@ impl Fixture {
             snapshot: &self.snapshot,
             traffic: &self.traffic,
             services: &self.services,
+            store: &self.store,
             build: &self.build,
             started_at: UNIX_EPOCH + Duration::from_secs(1_790_000_000),
             own_process: Some(&self.own_process),
             read_time: Duration::from_micros(1500),
         })
+    }
+}
+
+/// One that is up, and was not once.
+fn store() -> StoreReport {
+    let kind = |kind| KindReport {
+        kind,
+        written: 70,
+        dropped: Dropped::ALL.map(|why| (why, 2)).to_vec(),
+    };
+    StoreReport {
+        location: "sqlite:///var/lib/hostprobe/hostprobe.db".to_owned(),
+        state: State::Up,
+        kinds: Kind::ALL.map(kind).to_vec(),
+        queue_records: 3,
+        queue_limit: 10_000,
+        size_bytes: Some(98_304),
+        transactions: 12,
+        failures: 1,
+        write_time: Duration::from_millis(30),
     }
 }
 
@@ -193,6 +218,17 @@ fn requests_and_statements() -> ServiceReport {
                 },
             )]
             .into(),
+            statement_routes: [(
+                0xfeed,
+                vec![RouteCount {
+                    key: RouteKey {
+                        method: "GET",
+                        route: "/items/{id}".into(),
+                    },
+                    calls: 2,
+                }],
+            )]
+            .into(),
             n_plus_one: [(Some(0xc0ffee), 4), (None, 1)].into(),
             repeated: [(Some(0xbeef), 2)].into(),
         },
@@ -223,12 +259,15 @@ fn database(timing: Timing) -> DatabaseReport {
         operation: Operation::Select,
         complete: true,
     };
-    let fingerprint = Fingerprint::with(
+    let mut fingerprint = Fingerprint::with(
         sql.into(),
         "shop".into(),
         totals(2, 1, 7, 380_000),
         timing.clone(),
     );
+    for ns in [80_000, 300_000] {
+        fingerprint.latencies.observe(ns);
+    }
     DatabaseReport {
         fingerprints: FingerprintReport {
             top: vec![fingerprint],

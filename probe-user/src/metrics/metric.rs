@@ -201,6 +201,8 @@ pub enum Group {
     Postgres,
     /// Encrypted connections.
     Tls,
+    /// Where records are kept.
+    Store,
     /// The probe itself: health, losses, cost.
     Probe,
     /// The daemon's process, under the names that all Prometheus clients use.
@@ -209,7 +211,7 @@ pub enum Group {
 
 impl Group {
     /// All groups in the order of the documentation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Services,
         Self::Syscalls,
         Self::Tcp,
@@ -218,6 +220,7 @@ impl Group {
         Self::Http,
         Self::Postgres,
         Self::Tls,
+        Self::Store,
         Self::Probe,
         Self::OwnProcess,
     ];
@@ -233,6 +236,7 @@ impl Group {
             Self::Http => "HTTP",
             Self::Postgres => "Postgres",
             Self::Tls => "TLS",
+            Self::Store => "The store",
             Self::Probe => "The probe itself",
             Self::OwnProcess => "The daemon's process",
         }

@@ -20,12 +20,14 @@
 pub mod buckets;
 mod connections;
 mod error;
+mod examine;
 mod migrations;
 mod place;
 mod query_stats;
 mod recent;
 mod record;
 mod report;
+mod retention;
 mod rows;
 mod slow_queries;
 mod statements;
@@ -46,6 +48,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use error::StoreError;
+pub use examine::{Examination, examine};
 pub use place::default_file;
 pub use recent::Recent;
 pub use record::{

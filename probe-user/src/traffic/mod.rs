@@ -8,6 +8,7 @@ mod clients;
 mod correlation;
 mod exemplars;
 mod http;
+mod latencies;
 mod n_plus_one;
 mod postgres;
 mod slow;
@@ -25,9 +26,10 @@ use probe_common::payload::PayloadKind;
 
 pub use clients::{LIMIT as EXACT_CLIENTS, WINDOW_NS as CLIENT_WINDOW_NS};
 use correlation::Correlation;
-pub use correlation::{DbReport, DbTally, Unattributed};
+pub use correlation::{DbReport, DbTally, RouteCount, StatementRoutes, Unattributed};
 pub use exemplars::{Exemplar, Exemplars};
 pub use http::{HttpClientKey, HttpSeries, HttpServerKey};
+pub use latencies::{ERROR as QUANTILE_ERROR, Latencies};
 pub use n_plus_one::{
     Confidence, Finding, FindingCounts, Pattern, RouteKey, Settings as NPlusOneSettings,
 };

@@ -8,7 +8,7 @@ use std::{
 use lru::LruCache;
 use rustc_hash::FxHashMap;
 
-use super::{Call, DbTally, Unattributed};
+use super::{Call, DbTally, Unattributed, statement_routes::Executed};
 use crate::traffic::{n_plus_one::Scope, slow::Waiting};
 
 /// Processes that are remembered to hand work from thread to thread.
@@ -43,6 +43,8 @@ pub(super) struct InFlight {
     pub(super) scope: Scope,
     /// Its slow statements, which wait for its route.
     pub(super) slow: Vec<Waiting>,
+    /// Which statements these are.
+    pub(super) executed: Executed,
 }
 
 impl InFlight {
@@ -157,6 +159,7 @@ impl Flights {
                 latest_ns: 0,
                 scope: Scope::default(),
                 slow: Vec::new(),
+                executed: Executed::default(),
             },
         );
     }

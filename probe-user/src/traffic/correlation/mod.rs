@@ -20,6 +20,7 @@
 
 mod flight;
 mod sent;
+mod statement_routes;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,8 @@ use std::collections::BTreeMap;
 use flight::{Flights, InFlight, RequestKey};
 use rustc_hash::FxHashMap;
 use sent::Connection;
+use statement_routes::Routes;
+pub use statement_routes::{RouteCount, StatementRoutes};
 
 use super::{
     n_plus_one::{Detector, Finding, FindingCounts, Pattern, RouteKey, Settings},
@@ -125,6 +128,8 @@ pub struct DbReport {
     pub routes: BTreeMap<RouteKey, DbTally>,
     /// What belongs to no request for certain.
     pub unattributed: BTreeMap<Unattributed, DbTally>,
+    /// The requests that statements were for, by fingerprint.
+    pub statement_routes: StatementRoutes,
     /// Times that an N+1 was found.
     pub n_plus_one: FindingCounts,
     /// Times that a repeated query was found.
@@ -159,6 +164,7 @@ impl From<&PayloadHeader> for Call {
 struct ServiceDb {
     routes: BTreeMap<RouteKey, DbTally>,
     unattributed: BTreeMap<Unattributed, DbTally>,
+    by_statement: Routes,
 }
 
 /// Requests in flight, clients' connections to Postgres, and what was attributed. Holds as many
@@ -244,8 +250,12 @@ impl Correlation {
             }
         }
         if certain.statements > 0 {
-            let table = &mut self.services.entry(service).or_default().routes;
-            series(table, self.limit, route, |key| RouteKey {
+            let db = self.services.entry(service).or_default();
+            // What is doubted of some statements is not known of which.
+            if doubt.is_none() {
+                db.by_statement.add(&request.executed, &route);
+            }
+            series(&mut db.routes, self.limit, route, |key| RouteKey {
                 route: other(),
                 ..key
             })
@@ -357,6 +367,9 @@ impl Correlation {
         let Some(request) = self.flights.get_mut(key) else {
             return;
         };
+        if let Some(sql) = &statement.sql {
+            request.executed.add(sql.fingerprint);
+        }
         match owner {
             Owner::Thread(_) => {
                 request.by_thread.add(tally);
@@ -506,14 +519,18 @@ impl Correlation {
 
     /// The numbers of one service.
     pub(super) fn report(&self, service: u16) -> DbReport {
-        let (routes, unattributed) = self
+        let (routes, unattributed, statement_routes) = self
             .services
             .get(&service)
-            .map(|db| (db.routes.clone(), db.unattributed.clone()))
+            .map(|db| {
+                let by_statement = db.by_statement.report();
+                (db.routes.clone(), db.unattributed.clone(), by_statement)
+            })
             .unwrap_or_default();
         DbReport {
             routes,
             unattributed,
+            statement_routes,
             n_plus_one: self.detector.counts(service, Pattern::NPlusOne),
             repeated: self.detector.counts(service, Pattern::RepeatedQuery),
         }

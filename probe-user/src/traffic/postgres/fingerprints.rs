@@ -13,7 +13,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::super::Timing;
+use super::super::{Latencies, Timing};
 use crate::sql::SqlInfo;
 
 /// Statements without a series whose time is followed.
@@ -44,6 +44,16 @@ impl Totals {
         self.rows = self.rows.saturating_add(other.rows);
         self.busy_ns = self.busy_ns.saturating_add(other.busy_ns);
     }
+
+    /// What was added since an earlier copy; `None` when that is no earlier one of it.
+    pub fn since(&self, before: &Self) -> Option<Self> {
+        Some(Self {
+            calls: self.calls.checked_sub(before.calls)?,
+            errors: self.errors.checked_sub(before.errors)?,
+            rows: self.rows.checked_sub(before.rows)?,
+            busy_ns: self.busy_ns.checked_sub(before.busy_ns)?,
+        })
+    }
 }
 
 /// One fingerprint that has a series of its own.
@@ -57,6 +67,8 @@ pub struct Fingerprint {
     pub totals: Totals,
     /// Durations of its calls since then, as far as they are known.
     pub duration: Timing,
+    /// The same durations, for quantiles.
+    pub latencies: Latencies,
     /// All time that is certainly its own, by which it is ranked.
     rank_ns: u64,
 }
@@ -68,6 +80,7 @@ impl Fingerprint {
             database: Arc::default(),
             totals: Totals::default(),
             duration: Timing::default(),
+            latencies: Latencies::default(),
             rank_ns,
         }
     }
@@ -87,6 +100,7 @@ impl Fingerprint {
             database,
             totals,
             duration,
+            latencies: Latencies::default(),
         }
     }
 }
@@ -155,6 +169,7 @@ impl Fingerprints {
                 series.ran_in(seen.database);
                 if let Some(ns) = seen.duration_ns {
                     series.duration.observe(ns);
+                    series.latencies.observe(ns);
                 }
             }
             None => self.other.add(&totals),
@@ -263,6 +278,7 @@ impl FingerprintReport {
                     known.ran_in(&series.database);
                     known.totals.add(&series.totals);
                     known.duration.add(&series.duration);
+                    known.latencies.add(&series.latencies);
                 }
                 None => self.top.push(series.clone()),
             }
@@ -395,6 +411,7 @@ mod tests {
                         prop_assert!(series.totals.busy_ns >= old.totals.busy_ns);
                     }
                     prop_assert_eq!(series.duration.count(), series.totals.calls);
+                    prop_assert_eq!(series.latencies.count(), series.totals.calls);
                 }
                 before = now;
             }
