@@ -43,6 +43,10 @@ pub(super) async fn findings() -> Response {
     module(include_str!("page/findings.js"))
 }
 
+pub(super) async fn slow() -> Response {
+    module(include_str!("page/slow.js"))
+}
+
 fn module(body: &'static str) -> Response {
     file("text/javascript; charset=utf-8", body)
 }

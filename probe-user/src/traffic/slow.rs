@@ -240,4 +240,42 @@ impl Waiting {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// An operator who allows reports a second must not lose sight of everything else.
+    #[test]
+    fn the_most_specific_threshold_counts() {
+        let thresholds = Thresholds {
+            all: Some(100 * MS),
+            services: [(1, Some(10 * MS)), (2, None)].into(),
+            databases: [
+                ("reporting".to_owned(), Some(1_000 * MS)),
+                ("every".to_owned(), Some(0)),
+                ("none".to_owned(), None),
+            ]
+            .into(),
+        };
+        for (service, database, expected) in [
+            (7, None, Some(100)),
+            (7, Some("shop"), Some(100)),
+            (1, Some("shop"), Some(10)),
+            (2, Some("shop"), None),
+            (1, Some("reporting"), Some(1_000)),
+            (2, Some("reporting"), Some(1_000)),
+            (1, Some("every"), Some(0)),
+            (1, Some("none"), None),
+        ] {
+            let found = thresholds.get(service, database);
+            assert_eq!(found, expected.map(|ms| ms * MS), "{service} {database:?}");
+        }
+        assert_eq!(thresholds.lowest(), Some(0));
+        let never = Thresholds {
+            all: None,
+            ..Thresholds::default()
+        };
+        assert_eq!(never.lowest(), None);
+    }
+}

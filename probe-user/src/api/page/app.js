@@ -5,6 +5,7 @@ import { bar, fact, make, replace } from "./elements.js";
 import { drawFindings } from "./findings.js";
 import { between, bytes, duration, quantile, short, uptime } from "./numbers.js";
 import { drawDatabase } from "./database.js";
+import { askSlow, drawSlow } from "./slow.js";
 import { drawTraffic, headline, trafficCalls } from "./traffic.js";
 
 const POLL_MS = 2000;
@@ -311,6 +312,7 @@ function connection(text, kind) {
 
 async function poll() {
   try {
+    const slow = askSlow();
     const response = await fetch("/api/overview", { cache: "no-store", signal: AbortSignal.timeout(8000) });
     const answer = await response.json();
     if (!response.ok) {
@@ -325,6 +327,7 @@ async function poll() {
     failures = 0;
     connection("live", "good");
     draw();
+    drawSlow($("slow"), await slow);
   } catch (error) {
     failures += 1;
     connection(failures > 1 ? "no answer: is hostprobe running?" : "waiting", failures > 1 ? "bad" : "");
