@@ -21,6 +21,7 @@ pub mod checks;
 pub mod drivers;
 pub mod exposition;
 pub mod http;
+pub mod pgbouncer;
 pub mod postgres;
 pub mod probe;
 pub mod process;

@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use crate::{
+    database::AskedDatabase,
     kernel::snapshot::{ProbeState, ProbeStatus, Snapshot},
     metrics::{Build, Inputs, OwnProcess, ServiceView},
     queries::History,
@@ -32,6 +33,11 @@ pub trait Source: Send + Sync + 'static {
     /// # Errors
     /// When the kernel's tables could not be read.
     fn collect(&self) -> Result<Collected, CollectError>;
+
+    /// What the configured databases said when they were asked last. Must not block.
+    fn databases(&self) -> Vec<AskedDatabase> {
+        Vec::new()
+    }
 
     /// What is known without reading anything. Must not block.
     fn status(&self) -> Status;
@@ -138,6 +144,7 @@ impl From<JoinError> for CollectError {
 pub(super) struct Reading {
     pub(super) collected: Collected,
     pub(super) status: Status,
+    pub(super) databases: Vec<AskedDatabase>,
     pub(super) store: StoreReport,
     pub(super) own_process: Option<OwnProcess>,
     pub(super) at: SystemTime,
@@ -155,6 +162,7 @@ impl Reading {
         Ok(Self {
             collected,
             status: source.status(),
+            databases: source.databases(),
             store: source.store().report(),
             own_process,
             at: SystemTime::now(),
@@ -167,6 +175,7 @@ impl Reading {
             snapshot: &self.collected.snapshot,
             traffic: &self.collected.traffic,
             services: &self.collected.services,
+            databases: &self.databases,
             store: &self.store,
             build: &self.status.build,
             started_at: self.status.started_at,

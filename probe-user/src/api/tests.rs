@@ -17,6 +17,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::{
+    database::AskedDatabase,
     kernel::snapshot::ProbeState,
     metrics::fixture::Fixture,
     queries::History,
@@ -26,7 +27,7 @@ use crate::{
 mod queries;
 mod traffic;
 
-const PATHS: [&str; 20] = [
+const PATHS: [&str; 22] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
@@ -35,12 +36,14 @@ const PATHS: [&str; 20] = [
     "/page/traffic.js",
     "/page/findings.js",
     "/page/slow.js",
+    "/page/activity.js",
     "/page/app.css",
     "/metrics",
     "/healthz",
     "/readyz",
     "/api/overview",
     "/api/n-plus-one",
+    "/api/database",
     "/api/queries",
     "/api/slow-queries",
     "/api/services",
@@ -102,6 +105,9 @@ impl Source for MadeUp {
             recent.push(&slow_query(n));
         }
         Arc::new(recent)
+    }
+    fn databases(&self) -> Vec<AskedDatabase> {
+        self.fixture.databases.clone()
     }
     fn history(&self) -> Arc<History> {
         queries::history()

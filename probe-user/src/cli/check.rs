@@ -1,11 +1,15 @@
 //! `hostprobe check`: what works here, and if not, why and what to do.
 
+mod database;
+
 use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{VERSION, exit, print};
+use crate::api::DatabaseAnswer;
 use crate::config::Config;
+use crate::database::AskedDatabase;
 use crate::kernel::{
     environment::{self, Finding, Verdict},
     probe, probes,
@@ -25,6 +29,9 @@ struct Report {
     programs: BTreeMap<&'static str, u64>,
     store: StoreReport,
     works: bool,
+    /// The configured databases, which do not keep the probe from working.
+    #[serde(serialize_with = "as_the_api_has_them")]
+    databases: Vec<AskedDatabase>,
 }
 
 /// Where records would be kept.
@@ -46,7 +53,15 @@ struct ProbeReport {
     without: Vec<&'static str>,
 }
 
-/// Loads and attaches everything for a moment, without tracing anything.
+fn as_the_api_has_them<S: Serializer>(
+    databases: &[AskedDatabase],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(databases.iter().map(DatabaseAnswer::from))
+}
+
+/// Loads and attaches everything for a moment, without tracing anything, and asks the configured
+/// databases once.
 pub(super) fn check(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
     let report = report(config)?;
     if json {
@@ -70,6 +85,7 @@ fn report(config: &Config) -> anyhow::Result<Report> {
         programs: BTreeMap::new(),
         store: store(config)?,
         works: false,
+        databases: database::ask(&config.databases),
     };
     // What `run` loads with nothing configured.
     let wanted = super::run::wanted(&Config::default(), true);
@@ -158,6 +174,7 @@ fn text(report: &Report) -> Result<String, std::fmt::Error> {
         "location", report.store.location
     )?;
     writeln!(out, "  {:<27} {}", "", report.store.detail)?;
+    database::text(&mut out, &report.databases)?;
     writeln!(
         out,
         "\nNot seen on any kernel: what is moved through io_uring (its requests are counted), 32-bit programs, and \

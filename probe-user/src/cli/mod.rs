@@ -50,7 +50,8 @@ struct Cli {
 enum Command {
     /// Trace services and serve their metrics until SIGTERM; SIGHUP reloads the services.
     Run(ConfigArgs),
-    /// Say in plain words what this kernel and these rights allow.
+    /// Say in plain words what this kernel and these rights allow, and whether the configured
+    /// databases can be asked.
     Check {
         #[command(flatten)]
         config: ConfigArgs,

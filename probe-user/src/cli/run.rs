@@ -26,6 +26,7 @@ use crate::{
         Daemon, Events, attaching, decoding, findings, forward_kernel_log, measuring, privileges,
         slow,
     },
+    database::Databases,
     kernel::{
         loader::Wanted,
         object,
@@ -96,14 +97,19 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
             return Ok(ExitCode::from(exit::FAILURE));
         }
     };
-    let daemon = Arc::new(Daemon::new(
+    let daemon = Daemon::new(
         kernel,
         attaching,
         tracker,
         decoder.decoder(),
         store.clone(),
         &config.sql,
-    ));
+    );
+    let databases = {
+        let _runtime = runtime.enter();
+        Databases::watch(&config.databases, &stop)
+    };
+    let daemon = Arc::new(daemon.with_databases(databases));
     let keeping = runtime.spawn(Arc::clone(&daemon).keep_slow_statements(slow_statements));
     runtime.spawn(Arc::clone(&daemon).log_findings(findings, stop.clone()));
     let result = runtime.block_on(serve(

@@ -32,6 +32,7 @@ use crate::{
     api::{CollectError, Collected, Source, Status},
     cli::object_build_id,
     config::{Config, Sql, slow_ns},
+    database::{AskedDatabase, Databases},
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
     metrics::{Build, ExitCount, ServiceView},
     queries::History,
@@ -50,6 +51,7 @@ pub struct Daemon {
     traced: Arc<TgidTable>,
     tracker: Mutex<Tracker>,
     decoder: Decoder,
+    databases: Databases,
     store: Store,
     /// The latest slow statements.
     recent: Arc<Recent>,
@@ -81,6 +83,7 @@ impl Daemon {
             attaching,
             tracker: Mutex::new(tracker),
             decoder,
+            databases: Databases::default(),
             store,
             recent: Arc::default(),
             sql: sql.clone(),
@@ -91,6 +94,13 @@ impl Daemon {
             started_at: SystemTime::now(),
             release: environment::kernel_release(),
         }
+    }
+
+    /// Takes the databases that are asked.
+    #[must_use]
+    pub fn with_databases(mut self, databases: Databases) -> Self {
+        self.databases = databases;
+        self
     }
 
     fn tracker(&self) -> MutexGuard<'_, Tracker> {
@@ -320,6 +330,10 @@ impl Source for Daemon {
             traffic: self.decoder.report(),
             services,
         })
+    }
+
+    fn databases(&self) -> Vec<AskedDatabase> {
+        self.databases.reports()
     }
 
     fn store(&self) -> Store {

@@ -202,6 +202,16 @@ impl ConnectError {
         }
     }
 
+    /// A connection that was there and is not any more.
+    pub(super) fn lost(place: &str, what: &str) -> Self {
+        Self {
+            step: Step::Server,
+            place: place.to_owned(),
+            what: format!("the connection is lost: {what}"),
+            hint: "it is opened again".to_owned(),
+        }
+    }
+
     /// Sorts what the library says.
     fn judge(options: &PgConnectOptions, error: &sqlx::Error) -> Self {
         let new = |step, what: &dyn fmt::Display| Self::new(step, options, what.to_string());

@@ -23,6 +23,7 @@ use super::{
     service::{ServiceView, UNKNOWN_SERVICE},
 };
 use crate::{
+    database::AskedDatabase,
     kernel::snapshot::{ProbeState, Snapshot},
     store::StoreReport,
     targets::Exit,
@@ -30,6 +31,7 @@ use crate::{
 };
 
 mod correlation;
+mod database;
 mod postgres;
 mod store;
 mod traffic;
@@ -58,6 +60,8 @@ pub struct Inputs<'a> {
     pub traffic: &'a Report,
     /// The services that are known now.
     pub services: &'a [ServiceView],
+    /// What the configured databases said.
+    pub databases: &'a [AskedDatabase],
     /// How the store does.
     pub store: &'a StoreReport,
     /// What was built.
@@ -79,6 +83,7 @@ pub fn collect(inputs: &Inputs<'_>) -> Families {
     syscalls(&mut families, inputs.snapshot, &names);
     sockets(&mut families, inputs.snapshot, &names);
     traffic::collect(&mut families, inputs.traffic, &names);
+    database::collect(&mut families, inputs.databases);
     store::collect(&mut families, inputs.store);
     probe(&mut families, inputs);
     if let Some(own) = inputs.own_process {

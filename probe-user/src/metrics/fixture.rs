@@ -14,6 +14,7 @@ use probe_common::{
 
 use super::{Build, ExitCount, Families, Inputs, OwnProcess, ServiceView, collect};
 use crate::{
+    database::AskedDatabase,
     kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot},
     sql::{Operation, SqlInfo},
     store::{Dropped, Kind, KindReport, State, StoreReport},
@@ -27,11 +28,14 @@ use crate::{
     },
 };
 
+mod database;
+
 /// What is behind one scrape.
 pub(crate) struct Fixture {
     pub(crate) snapshot: Snapshot,
     pub(crate) traffic: Report,
     pub(crate) services: Vec<ServiceView>,
+    pub(crate) databases: Vec<AskedDatabase>,
     pub(crate) store: StoreReport,
     pub(crate) build: Build,
     pub(crate) own_process: OwnProcess,
@@ -59,6 +63,10 @@ impl Fixture {
                 at_ns: 5_000_000_000,
             },
             services: (1..=services).map(service).collect(),
+            databases: (services > 0)
+                .then(database::database)
+                .into_iter()
+                .collect(),
             store: store(),
             build: Build {
                 version: "0.1.0".to_owned(),
@@ -114,6 +122,7 @@ impl Fixture {
             snapshot: &self.snapshot,
             traffic: &self.traffic,
             services: &self.services,
+            databases: &self.databases,
             store: &self.store,
             build: &self.build,
             started_at: UNIX_EPOCH + Duration::from_secs(1_790_000_000),

@@ -201,6 +201,10 @@ pub enum Group {
     Postgres,
     /// Encrypted connections.
     Tls,
+    /// Postgres servers that are asked.
+    Databases,
+    /// PgBouncers that are asked.
+    PgBouncer,
     /// Where records are kept.
     Store,
     /// The probe itself: health, losses, cost.
@@ -211,7 +215,7 @@ pub enum Group {
 
 impl Group {
     /// All groups in the order of the documentation.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Services,
         Self::Syscalls,
         Self::Tcp,
@@ -220,6 +224,8 @@ impl Group {
         Self::Http,
         Self::Postgres,
         Self::Tls,
+        Self::Databases,
+        Self::PgBouncer,
         Self::Store,
         Self::Probe,
         Self::OwnProcess,
@@ -236,6 +242,8 @@ impl Group {
             Self::Http => "HTTP",
             Self::Postgres => "Postgres",
             Self::Tls => "TLS",
+            Self::Databases => "What Postgres says itself",
+            Self::PgBouncer => "What PgBouncer says itself",
             Self::Store => "The store",
             Self::Probe => "The probe itself",
             Self::OwnProcess => "The daemon's process",
@@ -250,6 +258,8 @@ pub enum FedBy {
     Probe(&'static str),
     /// The discovery of services and their processes.
     Targets,
+    /// Asking the configured databases.
+    Databases,
     /// The daemon.
     Daemon,
 }

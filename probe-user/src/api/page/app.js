@@ -1,6 +1,7 @@
 // The live page. It asks for /api/overview every two seconds; all numbers there are totals since
 // the probe started, and rates are made here, between the newest answer and one that is as old as
 // the chosen window.
+import { pollActivity } from "./activity.js";
 import { bar, fact, make, replace } from "./elements.js";
 import { drawFindings } from "./findings.js";
 import { between, bytes, duration, quantile, short, uptime } from "./numbers.js";
@@ -328,6 +329,8 @@ async function poll() {
     connection("live", "good");
     draw();
     drawSlow($("slow"), await slow);
+    // Beside it: databases that are slow to answer must not hold the page up.
+    pollActivity($("activity")).catch(() => {});
   } catch (error) {
     failures += 1;
     connection(failures > 1 ? "no answer: is hostprobe running?" : "waiting", failures > 1 ? "bad" : "");
