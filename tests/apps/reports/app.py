@@ -1,18 +1,22 @@
 """A WSGI app with slow pages: psycopg 3, one connection for each worker."""
 
+import functools
 import os
 
 import psycopg
 
-connection = psycopg.connect(
-    host=os.environ["DATABASE_HOST"],
-    port=os.environ["DATABASE_PORT"],
-    user="postgres",
-    dbname="postgres",
-    sslmode="disable",
-    application_name="reports",
-    autocommit=True,
-)
+@functools.cache
+def connection():
+    """Opened by the first page that needs it, so that a probe that came before sees who connects."""
+    return psycopg.connect(
+        host=os.environ["DATABASE_HOST"],
+        port=os.environ["DATABASE_PORT"],
+        user="postgres",
+        dbname="postgres",
+        sslmode="disable",
+        application_name="reports",
+        autocommit=True,
+    )
 
 
 def slow(cursor):
@@ -35,20 +39,17 @@ def late(cursor):
     cursor.execute("RESET statement_timeout")
 
 
-def nothing(_cursor):
-    """Needs no database."""
-
-
-PAGES = {"health": nothing, "slow": slow, "quick": quick, "late": late}
+PAGES = {"slow": slow, "quick": quick, "late": late}
 
 
 def app(environ, start_response):
     """Answers /slow/N, /quick/N, /late/N and /health."""
-    page = PAGES.get(environ["PATH_INFO"].split("/")[1])
-    if page is None:
+    name = environ["PATH_INFO"].split("/")[1]
+    if name in PAGES:
+        with connection().cursor() as cursor:
+            PAGES[name](cursor)
+    elif name != "health":
         start_response("404 Not Found", [("Content-Length", "0")])
         return [b""]
-    with connection.cursor() as cursor:
-        page(cursor)
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "2")])
     return [b"ok"]
