@@ -47,6 +47,10 @@ pub(super) async fn slow() -> Response {
     module(include_str!("page/slow.js"))
 }
 
+pub(super) async fn advice() -> Response {
+    module(include_str!("page/advice.js"))
+}
+
 pub(super) async fn activity() -> Response {
     module(include_str!("page/activity.js"))
 }

@@ -17,17 +17,18 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::{
-    database::AskedDatabase,
+    database::{AskedDatabase, advice::report::AdviceReport},
     kernel::snapshot::ProbeState,
     metrics::fixture::Fixture,
     queries::History,
     store::{Recent, Side, SlowQuery},
 };
 
+mod advice;
 mod queries;
 mod traffic;
 
-const PATHS: [&str; 22] = [
+const PATHS: [&str; 24] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
@@ -36,6 +37,7 @@ const PATHS: [&str; 22] = [
     "/page/traffic.js",
     "/page/findings.js",
     "/page/slow.js",
+    "/page/advice.js",
     "/page/activity.js",
     "/page/app.css",
     "/metrics",
@@ -43,6 +45,7 @@ const PATHS: [&str; 22] = [
     "/readyz",
     "/api/overview",
     "/api/n-plus-one",
+    "/api/advice",
     "/api/database",
     "/api/queries",
     "/api/slow-queries",
@@ -96,6 +99,10 @@ impl Source for MadeUp {
             services: self.fixture.services.clone(),
         })
     }
+    fn advice(&self) -> Arc<AdviceReport> {
+        Arc::new(advice::report())
+    }
+
     fn status(&self) -> Status {
         self.status.clone()
     }

@@ -152,8 +152,9 @@ async fn serve(
     announce(address, &daemon.summary());
     tokio::spawn(Arc::clone(&daemon).scan_periodically(stop.clone()));
     tokio::spawn(Arc::clone(&daemon).tune_periodically(stop.clone()));
+    daemon.advise(&config, &stop);
     let window = Duration::from_secs(config.queries.window_s.into());
-    tokio::spawn(Arc::clone(&daemon).keep_history(window, stop.clone()));
+    let history = tokio::spawn(Arc::clone(&daemon).keep_history(window, stop.clone()));
     tokio::spawn(reload_on_hangup(
         config,
         sources,
@@ -165,6 +166,8 @@ async fn serve(
         () = api::serve(listener, daemon, stop.clone()) => {},
         () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => {}
     }
+    // Its last window is for the store.
+    let _ = tokio::time::timeout(GRACE, history).await;
     info!("stopped");
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The running daemon: the kernel side and the targets, held together.
 
+mod advising;
 pub mod attaching;
 pub mod decoding;
 pub mod findings;
@@ -32,6 +33,7 @@ use crate::{
     api::{CollectError, Collected, Source, Status},
     cli::object_build_id,
     config::{Config, Sql, slow_ns},
+    database::advice::report::AdviceReport,
     database::{AskedDatabase, Databases},
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
     metrics::{Build, ExitCount, ServiceView},
@@ -51,6 +53,7 @@ pub struct Daemon {
     traced: Arc<TgidTable>,
     tracker: Mutex<Tracker>,
     decoder: Decoder,
+    advice: advising::Known,
     databases: Databases,
     store: Store,
     /// The latest slow statements.
@@ -83,6 +86,7 @@ impl Daemon {
             attaching,
             tracker: Mutex::new(tracker),
             decoder,
+            advice: advising::Known::default(),
             databases: Databases::default(),
             store,
             recent: Arc::default(),
@@ -330,6 +334,10 @@ impl Source for Daemon {
             traffic: self.decoder.report(),
             services,
         })
+    }
+
+    fn advice(&self) -> Arc<AdviceReport> {
+        Arc::clone(&self.advice.borrow())
     }
 
     fn databases(&self) -> Vec<AskedDatabase> {

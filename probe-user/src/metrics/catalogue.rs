@@ -254,6 +254,26 @@ catalogue! {
         "Requests to cancel a statement of another connection: time-outs of clients, mostly."
         => "sum by (service) (rate(hostprobe_db_cancel_requests_total[5m])) > 0"
 
+    DB_POOL_SATURATED: Counter<1> = "hostprobe_db_pool_saturated_seconds_total" ["service"]
+        Seconds Postgres PAYLOAD_PROBE;
+        "Time in which, in at least one process of the service, every connection to a database server was busy (working, or in a transaction) while the process had more requests in flight than connections there: one of them may have waited. Its rate is the part of the time, 0 to 1. A worker with one connection that does one thing at a time is never saturated; a service that answers no requests shows 0."
+        => "rate(hostprobe_db_pool_saturated_seconds_total[5m]) > 0.1"
+
+    DB_POOL_BUSY: Counter<1> = "hostprobe_db_pool_busy_connection_seconds_total" ["service"]
+        Seconds Postgres PAYLOAD_PROBE;
+        "Time for which the service's connections to databases were busy (working, or in a transaction), added up over all of them. Its rate is the number of busy connections on average."
+        => "rate(hostprobe_db_pool_busy_connection_seconds_total[5m])"
+
+    DB_POOL_PEAK: Gauge<1> = "hostprobe_db_pool_busy_connections_peak" ["service"]
+        None Postgres PAYLOAD_PROBE;
+        "Most connections of the service to databases that were busy at once, in the last one to two minutes."
+        => "max by (service) (max_over_time(hostprobe_db_pool_busy_connections_peak[1h]))"
+
+    DB_POOL_WAIT: LatencyOf<2> = "hostprobe_db_pool_wait_seconds" ["service", "source"]
+        Seconds Postgres PAYLOAD_PROBE;
+        "How long work waited for a connection. With source inferred: of requests that did, so much of the time from their begin to their first statement as every connection of their process to that server was busy, and only where their statements belong to them for certain. The wait inside of a program is not on the wire: this leaves out the moments in which a connection was handed on, and holds what the program did before it asked for one."
+        => "histogram_quantile(0.95, sum by (le, service) (rate(hostprobe_db_pool_wait_seconds_bucket[5m])))"
+
     DB_CLIENT_DURATION: LatencyOf<5> = "db_client_operation_duration_seconds"
         ["service", "db_system_name", "db_namespace", "db_operation_name", "error_type"]
         Seconds Postgres PAYLOAD_PROBE;
@@ -515,6 +535,33 @@ catalogue! {
         Seconds OwnProcess FedBy::Daemon;
         "User and system CPU time of the daemon. The kernel programs' time is spent in the observed processes; see the program run time."
         => "rate(process_cpu_seconds_total{job=\"hostprobe\"}[5m])"
+
+    ADVICE: Gauge<2> = "hostprobe_advice" ["database", "kind"]
+        None Advice FedBy::Daemon;
+        "Pieces of advice on a database's indexes after the last round; /api/advice has them. Absent before the first round."
+        => "hostprobe_advice{kind=\"missing_index\"} > 0"
+
+    ADVICE_HYPOPG: Gauge<1> = "hostprobe_advice_hypopg" ["database"]
+        None Advice FedBy::Daemon;
+        "1 when HypoPG proves what is proposed, 0 when it is missing."
+
+    ADVICE_LAST_ROUND: Gauge<1> = "hostprobe_advice_last_round_timestamp_seconds" ["database"]
+        Seconds Advice FedBy::Daemon;
+        "When the last round that came to its end was over, in seconds since the epoch."
+        => "time() - hostprobe_advice_last_round_timestamp_seconds"
+
+    ADVICE_ROUND_DURATION: Gauge<1> = "hostprobe_advice_round_duration_seconds" ["database"]
+        Seconds Advice FedBy::Daemon;
+        "How long the last round that came to its end took."
+
+    ADVICE_ROUNDS: Counter<1> = "hostprobe_advice_rounds_total" ["database"]
+        None Advice FedBy::Daemon;
+        "Rounds of looking for advice that came to their end."
+
+    ADVICE_ERRORS: Counter<1> = "hostprobe_advice_errors_total" ["database"]
+        None Advice FedBy::Daemon;
+        "Rounds of looking for advice that failed, since the database could not be asked; /api/advice says why."
+        => "increase(hostprobe_advice_errors_total[1h])"
 
     OWN_RESIDENT_MEMORY: Gauge<0> = "process_resident_memory_bytes" []
         Bytes OwnProcess FedBy::Daemon;

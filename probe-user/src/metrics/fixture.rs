@@ -15,6 +15,7 @@ use probe_common::{
 use super::{Build, ExitCount, Families, Inputs, OwnProcess, ServiceView, collect};
 use crate::{
     database::AskedDatabase,
+    database::advice::report::{self, DatabaseAdvice},
     kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot},
     sql::{Operation, SqlInfo},
     store::{Dropped, Kind, KindReport, State, StoreReport},
@@ -22,8 +23,8 @@ use crate::{
     traffic::{
         Confidence, ConnectionReport, ConnectionState, Counts, DatabaseReport, DbReport, DbTally,
         Encryption, Exemplar, Exemplars, Finding, Fingerprint, FingerprintReport, HttpClientKey,
-        HttpSeries, HttpServerKey, Pattern, PostgresSeries, Report, RouteCount, RouteKey,
-        ServiceReport, StatementKey, StatementOutcome, StatisticsDelta, Timing, Totals,
+        HttpSeries, HttpServerKey, Pattern, PoolReport, PostgresSeries, Report, RouteCount,
+        RouteKey, ServiceReport, StatementKey, StatementOutcome, StatisticsDelta, Timing, Totals,
         Unattributed,
     },
 };
@@ -35,6 +36,7 @@ pub(crate) struct Fixture {
     pub(crate) snapshot: Snapshot,
     pub(crate) traffic: Report,
     pub(crate) services: Vec<ServiceView>,
+    pub(crate) advice: Vec<DatabaseAdvice>,
     pub(crate) databases: Vec<AskedDatabase>,
     pub(crate) store: StoreReport,
     pub(crate) build: Build,
@@ -63,6 +65,7 @@ impl Fixture {
                 at_ns: 5_000_000_000,
             },
             services: (1..=services).map(service).collect(),
+            advice: (services > 0).then(advice).into_iter().collect(),
             databases: (services > 0)
                 .then(database::database)
                 .into_iter()
@@ -122,6 +125,7 @@ impl Fixture {
             snapshot: &self.snapshot,
             traffic: &self.traffic,
             services: &self.services,
+            advice: &self.advice,
             databases: &self.databases,
             store: &self.store,
             build: &self.build,
@@ -241,6 +245,12 @@ fn requests_and_statements() -> ServiceReport {
             .into(),
             n_plus_one: [(Some(0xc0ffee), 4), (None, 1)].into(),
             repeated: [(Some(0xbeef), 2)].into(),
+            pools: Some(PoolReport {
+                saturated_ns: 1_500_000_000,
+                busy_ns: 4_000_000_000,
+                busy_peak: 5,
+                wait: timing(&[20_000_000]),
+            }),
         },
     }
 }
@@ -319,6 +329,9 @@ fn finding() -> Finding {
         }),
         count: 52,
         elapsed_ns: 40_000_000,
+        wasted_ns: 30_000_000,
+        total_wasted_ns: 120_000_000,
+        total_count: 208,
         confidence: Confidence::High,
         times: 4,
         at_ns: 2_000_000_000,
@@ -352,6 +365,18 @@ pub(crate) fn service(id: u16) -> ServiceView {
             },
         ],
         ports: vec![8000],
+    }
+}
+
+fn advice() -> DatabaseAdvice {
+    DatabaseAdvice {
+        name: "shop".to_owned(),
+        state: report::State::Done,
+        finished_at: Some(UNIX_EPOCH + Duration::from_secs(1_790_000_100)),
+        round_seconds: 0.25,
+        rounds: 3,
+        failures: 1,
+        ..DatabaseAdvice::default()
     }
 }
 

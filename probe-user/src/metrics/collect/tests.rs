@@ -180,6 +180,10 @@ fn each_number_arrives_under_its_name() {
             1.0,
         ),
         (&metric::DB_CANCELS, &[service, "server"], 4.0),
+        (&metric::DB_POOL_SATURATED, &[service], 1.5),
+        (&metric::DB_POOL_BUSY, &[service], 4.0),
+        (&metric::DB_POOL_PEAK, &[service], 5.0),
+        (&metric::DB_POOL_WAIT, &[service, "inferred"], 1.0),
         (
             &metric::DB_CLIENT_STATEMENTS,
             &[service, "shop", "SELECT", "error"],
