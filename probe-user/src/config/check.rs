@@ -7,7 +7,7 @@ use probe_common::target::MAX_SERVICES;
 
 use super::{
     Advice, Config, Database, DatabaseUrl, Discovery, Kernel, NPlusOne, Service, Sql, Store,
-    UserSpec, Wire, database, keys, sql,
+    StoreUrl, UserSpec, Wire, database, keys, sql,
 };
 use crate::routes::Templates;
 
@@ -214,6 +214,9 @@ impl Findings {
         // Less than that is gone with the schema, its indexes and the log of transactions.
         if store.max_bytes < 1 << 20 {
             self.refuse("store.max_bytes");
+        }
+        if let Some(StoreUrl::Postgres(url)) = &store.url {
+            self.database_url("store.url", url);
         }
         let absolute = |path: &std::path::PathBuf| path.is_absolute();
         if !store.password_file.as_ref().is_none_or(absolute) {
