@@ -43,6 +43,10 @@ pub(super) async fn findings() -> Response {
     module(include_str!("page/findings.js"))
 }
 
+pub(super) async fn slow() -> Response {
+    module(include_str!("page/slow.js"))
+}
+
 pub(super) async fn advice() -> Response {
     module(include_str!("page/advice.js"))
 }

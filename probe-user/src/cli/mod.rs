@@ -1,11 +1,11 @@
 //! The command line.
 
 mod check;
-#[allow(dead_code, reason = "the commands that ask come next")]
 mod client;
 mod generate;
 mod report;
 mod run;
+mod slow;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -66,6 +66,8 @@ enum Command {
         #[command(subcommand)]
         report: report::Report,
     },
+    /// Show the latest slow queries that the running daemon knows, oldest first.
+    Slow(slow::SlowArgs),
     /// Print the effective configuration as TOML.
     Config(ConfigArgs),
     /// Print a completion script for a shell.
@@ -155,6 +157,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             Err(error) => Ok(bad_config(&error)),
         },
         Command::Report { report } => report::report(&report),
+        Command::Slow(args) => slow::slow(&args),
         Command::Config(args) => match Config::load(&args.sources()) {
             Ok(config) => print(&config.to_toml()?),
             Err(error) => Ok(bad_config(&error)),
