@@ -82,6 +82,7 @@ pub fn router(source: Arc<dyn Source>) -> Router {
         .route("/page/traffic.js", get(page::traffic))
         .route("/page/findings.js", get(page::findings))
         .route("/page/activity.js", get(page::activity))
+        .route("/page/patterns.js", get(page::patterns))
         .route("/page/app.css", get(page::style))
         .route("/metrics", get(scrape::metrics))
         .route("/healthz", get(health::healthz))

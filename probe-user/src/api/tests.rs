@@ -24,7 +24,7 @@ use crate::{
 mod queries;
 mod traffic;
 
-const PATHS: [&str; 20] = [
+const PATHS: [&str; 21] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
@@ -33,6 +33,7 @@ const PATHS: [&str; 20] = [
     "/page/traffic.js",
     "/page/findings.js",
     "/page/activity.js",
+    "/page/patterns.js",
     "/page/app.css",
     "/metrics",
     "/healthz",

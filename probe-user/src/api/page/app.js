@@ -6,6 +6,7 @@ import { bar, fact, make, replace } from "./elements.js";
 import { drawFindings } from "./findings.js";
 import { between, bytes, duration, quantile, short, uptime } from "./numbers.js";
 import { drawDatabase } from "./database.js";
+import { pollPatterns } from "./patterns.js";
 import { drawTraffic, headline, trafficCalls } from "./traffic.js";
 
 const POLL_MS = 2000;
@@ -328,6 +329,7 @@ async function poll() {
     draw();
     // Beside it: databases that are slow to answer must not hold the page up.
     pollActivity($("activity")).catch(() => {});
+    pollPatterns().catch(() => {});
   } catch (error) {
     failures += 1;
     connection(failures > 1 ? "no answer: is hostprobe running?" : "waiting", failures > 1 ? "bad" : "");
