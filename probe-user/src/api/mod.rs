@@ -4,6 +4,7 @@
 //! Everything is made from a [`Source`], so that it is tested without a kernel. All errors are
 //! `application/problem+json` (RFC 9457).
 
+mod advice;
 mod database;
 mod findings;
 mod health;
@@ -81,6 +82,7 @@ pub fn router(source: Arc<dyn Source>) -> Router {
         .route("/page/database.js", get(page::database))
         .route("/page/traffic.js", get(page::traffic))
         .route("/page/findings.js", get(page::findings))
+        .route("/page/advice.js", get(page::advice))
         .route("/page/activity.js", get(page::activity))
         .route("/page/patterns.js", get(page::patterns))
         .route("/page/app.css", get(page::style))
@@ -88,6 +90,7 @@ pub fn router(source: Arc<dyn Source>) -> Router {
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/api/overview", get(overview::overview))
+        .route("/api/advice", get(advice::advice))
         .route("/api/n-plus-one", get(findings::findings))
         .route("/api/database", get(database::database))
         .route("/api/queries", get(queries::queries))

@@ -47,6 +47,10 @@ pub(super) async fn patterns() -> Response {
     module(include_str!("page/patterns.js"))
 }
 
+pub(super) async fn advice() -> Response {
+    module(include_str!("page/advice.js"))
+}
+
 pub(super) async fn activity() -> Response {
     module(include_str!("page/activity.js"))
 }

@@ -15,6 +15,7 @@ use tokio::{
 
 use crate::{
     database::AskedDatabase,
+    database::advice::report::AdviceReport,
     kernel::snapshot::{ProbeState, ProbeStatus, Snapshot},
     metrics::{Build, Inputs, OwnProcess, ServiceView},
     queries::History,
@@ -33,6 +34,11 @@ pub trait Source: Send + Sync + 'static {
     /// # Errors
     /// When the kernel's tables could not be read.
     fn collect(&self) -> Result<Collected, CollectError>;
+
+    /// The advice of the last rounds. Must not block.
+    fn advice(&self) -> Arc<AdviceReport> {
+        Arc::default()
+    }
 
     /// What the configured databases said when they were asked last. Must not block.
     fn databases(&self) -> Vec<AskedDatabase> {
@@ -139,6 +145,7 @@ impl From<JoinError> for CollectError {
 pub(super) struct Reading {
     pub(super) collected: Collected,
     pub(super) status: Status,
+    pub(super) advice: Arc<AdviceReport>,
     pub(super) databases: Vec<AskedDatabase>,
     pub(super) store: StoreReport,
     pub(super) own_process: Option<OwnProcess>,
@@ -157,6 +164,7 @@ impl Reading {
         Ok(Self {
             collected,
             status: source.status(),
+            advice: source.advice(),
             databases: source.databases(),
             store: source.store().report(),
             own_process,
@@ -170,6 +178,7 @@ impl Reading {
             snapshot: &self.collected.snapshot,
             traffic: &self.collected.traffic,
             services: &self.collected.services,
+            advice: &self.advice.databases,
             databases: &self.databases,
             store: &self.store,
             build: &self.status.build,

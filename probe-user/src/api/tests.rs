@@ -17,14 +17,17 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::{
-    database::AskedDatabase, kernel::snapshot::ProbeState, metrics::fixture::Fixture,
+    database::{AskedDatabase, advice::report::AdviceReport},
+    kernel::snapshot::ProbeState,
+    metrics::fixture::Fixture,
     queries::History,
 };
 
+mod advice;
 mod queries;
 mod traffic;
 
-const PATHS: [&str; 21] = [
+const PATHS: [&str; 23] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
@@ -32,6 +35,7 @@ const PATHS: [&str; 21] = [
     "/page/database.js",
     "/page/traffic.js",
     "/page/findings.js",
+    "/page/advice.js",
     "/page/activity.js",
     "/page/patterns.js",
     "/page/app.css",
@@ -40,6 +44,7 @@ const PATHS: [&str; 21] = [
     "/readyz",
     "/api/overview",
     "/api/n-plus-one",
+    "/api/advice",
     "/api/database",
     "/api/queries",
     "/api/services",
@@ -92,6 +97,10 @@ impl Source for MadeUp {
             services: self.fixture.services.clone(),
         })
     }
+    fn advice(&self) -> Arc<AdviceReport> {
+        Arc::new(advice::report())
+    }
+
     fn status(&self) -> Status {
         self.status.clone()
     }

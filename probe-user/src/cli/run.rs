@@ -133,6 +133,7 @@ async fn serve(
     announce(address, &daemon.summary());
     tokio::spawn(Arc::clone(&daemon).scan_periodically(stop.clone()));
     tokio::spawn(Arc::clone(&daemon).tune_periodically(stop.clone()));
+    daemon.advise(&config, &stop);
     let window = Duration::from_secs(config.queries.window_s.into());
     tokio::spawn(Arc::clone(&daemon).keep_history(window, stop.clone()));
     tokio::spawn(reload_on_hangup(

@@ -1,5 +1,6 @@
 //! The running daemon: the kernel side and the targets, held together.
 
+mod advising;
 pub mod attaching;
 pub mod decoding;
 pub mod findings;
@@ -31,6 +32,7 @@ use crate::{
     api::{CollectError, Collected, Source, Status},
     cli::object_build_id,
     config::Config,
+    database::advice::report::AdviceReport,
     database::{AskedDatabase, Databases},
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
     metrics::{Build, ExitCount, ServiceView},
@@ -49,6 +51,7 @@ pub struct Daemon {
     traced: Arc<TgidTable>,
     tracker: Mutex<Tracker>,
     decoder: Decoder,
+    advice: advising::Known,
     databases: Databases,
     store: Store,
     history: Arc<History>,
@@ -76,6 +79,7 @@ impl Daemon {
             attaching,
             tracker: Mutex::new(tracker),
             decoder,
+            advice: advising::Known::default(),
             databases: Databases::default(),
             store,
             history: Arc::default(),
@@ -305,6 +309,10 @@ impl Source for Daemon {
             traffic: self.decoder.report(),
             services,
         })
+    }
+
+    fn advice(&self) -> Arc<AdviceReport> {
+        Arc::clone(&self.advice.borrow())
     }
 
     fn databases(&self) -> Vec<AskedDatabase> {

@@ -5,6 +5,7 @@
 //! rights do not allow is missing with its reason, and nothing else is.
 
 mod activity;
+pub mod advice;
 mod blocking;
 mod connect;
 mod look;

@@ -24,12 +24,14 @@ use super::{
 };
 use crate::{
     database::AskedDatabase,
+    database::advice::report::DatabaseAdvice,
     kernel::snapshot::{ProbeState, Snapshot},
     store::StoreReport,
     targets::Exit,
     traffic::Report,
 };
 
+mod advice;
 mod correlation;
 mod database;
 mod postgres;
@@ -60,6 +62,8 @@ pub struct Inputs<'a> {
     pub traffic: &'a Report,
     /// The services that are known now.
     pub services: &'a [ServiceView],
+    /// What was found out about the databases' indexes.
+    pub advice: &'a [DatabaseAdvice],
     /// What the configured databases said.
     pub databases: &'a [AskedDatabase],
     /// How the store does.
@@ -83,6 +87,7 @@ pub fn collect(inputs: &Inputs<'_>) -> Families {
     syscalls(&mut families, inputs.snapshot, &names);
     sockets(&mut families, inputs.snapshot, &names);
     traffic::collect(&mut families, inputs.traffic, &names);
+    advice::collect(&mut families, inputs.advice);
     database::collect(&mut families, inputs.databases);
     store::collect(&mut families, inputs.store);
     probe(&mut families, inputs);

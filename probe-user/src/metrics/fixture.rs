@@ -15,6 +15,7 @@ use probe_common::{
 use super::{Build, ExitCount, Families, Inputs, OwnProcess, ServiceView, collect};
 use crate::{
     database::AskedDatabase,
+    database::advice::report::{self, DatabaseAdvice},
     kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot},
     sql::{Operation, SqlInfo},
     store::{Dropped, Kind, KindReport, State, StoreReport},
@@ -35,6 +36,7 @@ pub(crate) struct Fixture {
     pub(crate) snapshot: Snapshot,
     pub(crate) traffic: Report,
     pub(crate) services: Vec<ServiceView>,
+    pub(crate) advice: Vec<DatabaseAdvice>,
     pub(crate) databases: Vec<AskedDatabase>,
     pub(crate) store: StoreReport,
     pub(crate) build: Build,
@@ -62,6 +64,7 @@ impl Fixture {
                 at_ns: 5_000_000_000,
             },
             services: (1..=services).map(service).collect(),
+            advice: (services > 0).then(advice).into_iter().collect(),
             databases: (services > 0)
                 .then(database::database)
                 .into_iter()
@@ -121,6 +124,7 @@ impl Fixture {
             snapshot: &self.snapshot,
             traffic: &self.traffic,
             services: &self.services,
+            advice: &self.advice,
             databases: &self.databases,
             store: &self.store,
             build: &self.build,
@@ -359,6 +363,18 @@ pub(crate) fn service(id: u16) -> ServiceView {
             },
         ],
         ports: vec![8000],
+    }
+}
+
+fn advice() -> DatabaseAdvice {
+    DatabaseAdvice {
+        name: "shop".to_owned(),
+        state: report::State::Done,
+        finished_at: Some(UNIX_EPOCH + Duration::from_secs(1_790_000_100)),
+        round_seconds: 0.25,
+        rounds: 3,
+        failures: 1,
+        ..DatabaseAdvice::default()
     }
 }
 

@@ -201,6 +201,8 @@ pub enum Group {
     Postgres,
     /// Encrypted connections.
     Tls,
+    /// Advice on indexes.
+    Advice,
     /// Postgres servers that are asked.
     Databases,
     /// PgBouncers that are asked.
@@ -215,7 +217,7 @@ pub enum Group {
 
 impl Group {
     /// All groups in the order of the documentation.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Services,
         Self::Syscalls,
         Self::Tcp,
@@ -224,6 +226,7 @@ impl Group {
         Self::Http,
         Self::Postgres,
         Self::Tls,
+        Self::Advice,
         Self::Databases,
         Self::PgBouncer,
         Self::Store,
@@ -242,6 +245,7 @@ impl Group {
             Self::Http => "HTTP",
             Self::Postgres => "Postgres",
             Self::Tls => "TLS",
+            Self::Advice => "Index advice",
             Self::Databases => "What Postgres says itself",
             Self::PgBouncer => "What PgBouncer says itself",
             Self::Store => "The store",

@@ -3,6 +3,7 @@
 // the chosen window.
 import { pollActivity } from "./activity.js";
 import { bar, fact, make, replace } from "./elements.js";
+import { followAdvice } from "./advice.js";
 import { drawFindings } from "./findings.js";
 import { between, bytes, duration, quantile, short, uptime } from "./numbers.js";
 import { drawDatabase } from "./database.js";
@@ -340,3 +341,4 @@ async function poll() {
 $("window").addEventListener("change", draw);
 document.addEventListener("visibilitychange", draw);
 poll();
+followAdvice($("advice"));
