@@ -27,6 +27,7 @@ pub mod probe;
 pub mod process;
 pub mod servers;
 pub mod site;
+pub mod store;
 pub mod strace;
 pub mod tls;
 pub mod waiting;

@@ -133,6 +133,11 @@ impl Cluster {
         ))
     }
 
+    /// Where it will listen on TCP.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     fn data(&self) -> PathBuf {
         self.directory.path().join("data")
     }

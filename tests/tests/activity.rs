@@ -705,6 +705,43 @@ fn the_documented_rights_are_enough_and_missing_ones_are_named() -> Result<()> {
     postgres.stop()
 }
 
+/// Who watches is seen by itself: its statements must have a name in the numbers of the server, or
+/// everybody looks for the program that sends them.
+#[test]
+fn the_probe_s_own_statements_are_named_in_what_it_traces() -> Result<()> {
+    let site = site()?;
+    let postgres = Cluster::create()?.start()?;
+    let probe = Probe::start(&site, &config(&postgres).with_payload())?;
+    let calls = |metrics: &Metrics, labels: &[(&str, &str)]| {
+        metrics.count("hostprobe_postgres_fingerprint_calls_total", labels)
+    };
+    let unknown = [("service", "server"), ("fingerprint", "unknown")];
+    let named = |metrics: &Metrics| {
+        let mut texts = metrics.matching("hostprobe_sql_fingerprint_info", &[]);
+        let ours = "from pg_catalog.pg_stat_activity";
+        let found = texts.any(|info| info.labels["db_query_text"].contains(ours));
+        ensure!(found, "no statement of ours has its text");
+        Ok((
+            calls(metrics, &[("service", "server")]),
+            calls(metrics, &unknown),
+        ))
+    };
+    // One may have been under way when the trace began.
+    let (all, not_known) = probe.eventually(named)?;
+    waiting::eventually(PATIENCE, || {
+        let metrics = probe.metrics()?;
+        let (now, not_known_now) = named(&metrics)?;
+        ensure!(now >= all + 16, "{now} statements after {all}");
+        ensure!(
+            not_known_now == not_known,
+            "{not_known_now} are not known, after {not_known}"
+        );
+        Ok(())
+    })?;
+    probe.stop()?;
+    postgres.stop()
+}
+
 /// A standby that lags answers with yesterday's data.
 #[test]
 fn a_standby_that_lags_is_seen_from_both_sides() -> Result<()> {

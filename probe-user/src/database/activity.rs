@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 
-use super::statement::Statements;
+use super::{connect::statement, statement::Statements};
 
 /// Groups of sessions that are told apart; those with the most sessions.
 const MAX_GROUPS: usize = 500;
@@ -196,7 +196,7 @@ pub(super) async fn sessions(
     connection: &mut PgConnection,
     statements: &mut Statements,
 ) -> Result<Sessions, sqlx::Error> {
-    let rows = sqlx::query(GROUPS).fetch_all(&mut *connection).await?;
+    let rows = statement(GROUPS).fetch_all(&mut *connection).await?;
     let count = match rows.first() {
         Some(row) => whole(row, "all_sessions")?,
         None => 0,
@@ -206,7 +206,7 @@ pub(super) async fn sessions(
         .take(MAX_GROUPS)
         .map(group)
         .collect::<Result<_, _>>()?;
-    let notable = sqlx::query(NOTABLE).fetch_all(connection).await?;
+    let notable = statement(NOTABLE).fetch_all(connection).await?;
     let notable = notable.iter().map(|row| session(row, statements));
     Ok(Sessions {
         count,
@@ -217,7 +217,10 @@ pub(super) async fn sessions(
 
 pub(super) async fn limits(connection: &mut PgConnection) -> Result<Limits, sqlx::Error> {
     let (max_connections, superuser_reserved, reserved, used): (i64, i64, i64, i64) =
-        sqlx::query_as(LIMITS).fetch_one(connection).await?;
+        sqlx::query_as(LIMITS)
+            .persistent(false)
+            .fetch_one(connection)
+            .await?;
     Ok(Limits {
         max_connections: count(max_connections),
         superuser_reserved: count(superuser_reserved),

@@ -7,6 +7,7 @@ use sqlx::{PgConnection, Row as _};
 
 use super::{
     activity::{Session, count, session},
+    connect::statement,
     statement::Statements,
 };
 
@@ -150,7 +151,7 @@ pub(super) async fn blocking(
     statements: &mut Statements,
     version_number: i32,
 ) -> Result<Blocking, sqlx::Error> {
-    let rows = sqlx::query(WAITING).fetch_all(&mut *connection).await?;
+    let rows = statement(WAITING).fetch_all(&mut *connection).await?;
     let Some(first) = rows.first() else {
         return Ok(Blocking::default());
     };
@@ -177,7 +178,7 @@ pub(super) async fn blocking(
     } else {
         LOCKS_BEFORE_14
     };
-    for row in sqlx::query(locks)
+    for row in statement(locks)
         .bind(&waiting_pids)
         .fetch_all(&mut *connection)
         .await?
@@ -197,11 +198,7 @@ pub(super) async fn blocking(
     let all: BTreeSet<i32> = waiting_pids.iter().copied().chain(blockers).collect();
     let all: Vec<i32> = all.into_iter().collect();
     let mut sessions = BTreeMap::new();
-    for row in sqlx::query(SESSIONS)
-        .bind(&all)
-        .fetch_all(connection)
-        .await?
-    {
+    for row in statement(SESSIONS).bind(&all).fetch_all(connection).await? {
         let session = session(&row, statements)?;
         sessions.insert(session.pid, session);
     }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use sqlx::{PgConnection, Row as _};
 
-use super::activity::count;
+use super::{activity::count, connect::statement};
 
 const FACTS: &str = "
     SELECT current_setting('server_version') AS version,
@@ -68,7 +68,7 @@ pub(super) struct Facts {
 }
 
 pub(super) async fn facts(connection: &mut PgConnection) -> Result<Facts, sqlx::Error> {
-    let row = sqlx::query(FACTS).fetch_one(connection).await?;
+    let row = statement(FACTS).fetch_one(connection).await?;
     let version: String = row.try_get("version")?;
     Ok(Facts {
         // Debian adds its own: `15.13 (Debian 15.13-0+deb12u1)`.
@@ -87,15 +87,20 @@ pub(super) async fn facts(connection: &mut PgConnection) -> Result<Facts, sqlx::
 pub(super) async fn extensions(
     connection: &mut PgConnection,
 ) -> Result<Vec<Extension>, sqlx::Error> {
-    let rows: Vec<(String, Option<String>)> =
-        sqlx::query_as(EXTENSIONS).fetch_all(connection).await?;
+    let rows: Vec<(String, Option<String>)> = sqlx::query_as(EXTENSIONS)
+        .persistent(false)
+        .fetch_all(connection)
+        .await?;
     let extension = |(name, installed)| Extension { name, installed };
     Ok(rows.into_iter().map(extension).collect())
 }
 
 /// Tables of the database, and how many of them we may not read.
 pub(super) async fn unreadable(connection: &mut PgConnection) -> Result<(u64, u64), sqlx::Error> {
-    let (all, unreadable) = sqlx::query_as(UNREADABLE).fetch_one(connection).await?;
+    let (all, unreadable) = sqlx::query_as(UNREADABLE)
+        .persistent(false)
+        .fetch_one(connection)
+        .await?;
     Ok((count(all), count(unreadable)))
 }
 

@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer};
 use sqlx::{PgConnection, Row as _, postgres::PgRow};
 
-use super::activity::whole;
+use super::{activity::whole, connect::statement};
 
 /// Databases of a server that are told apart, those with the most transactions.
 const DATABASES: &str = "
@@ -182,7 +182,7 @@ fn rfc3339<S: Serializer>(seconds: &Option<f64>, serializer: S) -> Result<S::Ok,
 pub(super) async fn databases(
     connection: &mut PgConnection,
 ) -> Result<Vec<DatabaseCounts>, sqlx::Error> {
-    let rows = sqlx::query(DATABASES).fetch_all(connection).await?;
+    let rows = statement(DATABASES).fetch_all(connection).await?;
     rows.iter().map(database).collect()
 }
 
@@ -212,7 +212,10 @@ fn database(row: &PgRow) -> Result<DatabaseCounts, sqlx::Error> {
 pub(super) async fn sizes(
     connection: &mut PgConnection,
 ) -> Result<Vec<(String, i64)>, sqlx::Error> {
-    sqlx::query_as(SIZES).fetch_all(connection).await
+    sqlx::query_as(SIZES)
+        .persistent(false)
+        .fetch_all(connection)
+        .await
 }
 
 pub(super) async fn checkpoints(
@@ -224,7 +227,7 @@ pub(super) async fn checkpoints(
     } else {
         CHECKPOINTS_BEFORE_17
     };
-    let row = sqlx::query(query).fetch_one(connection).await?;
+    let row = statement(query).fetch_one(connection).await?;
     Ok(Checkpoints {
         timed: whole(&row, "timed")?,
         requested: whole(&row, "requested")?,
@@ -236,14 +239,16 @@ pub(super) async fn replication(
     is_standby: bool,
 ) -> Result<Replication, sqlx::Error> {
     let behind_seconds = if is_standby {
-        let (seconds,): (Option<f64>,) =
-            sqlx::query_as(STANDBY).fetch_one(&mut *connection).await?;
+        let (seconds,): (Option<f64>,) = sqlx::query_as(STANDBY)
+            .persistent(false)
+            .fetch_one(&mut *connection)
+            .await?;
         seconds.map(|seconds| seconds.max(0.0))
     } else {
         None
     };
-    let followers = sqlx::query(FOLLOWERS).fetch_all(&mut *connection).await?;
-    let slots = sqlx::query(SLOTS).fetch_all(connection).await?;
+    let followers = statement(FOLLOWERS).fetch_all(&mut *connection).await?;
+    let slots = statement(SLOTS).fetch_all(connection).await?;
     Ok(Replication {
         behind_seconds,
         followers: followers.iter().map(follower).collect::<Result<_, _>>()?,
@@ -273,7 +278,7 @@ fn slot(row: &PgRow) -> Result<Slot, sqlx::Error> {
 }
 
 pub(super) async fn tables(connection: &mut PgConnection) -> Result<Vec<Table>, sqlx::Error> {
-    let rows = sqlx::query(TABLES).fetch_all(connection).await?;
+    let rows = statement(TABLES).fetch_all(connection).await?;
     let table = |row: &PgRow| {
         Ok(Table {
             schema: row.try_get("schemaname")?,

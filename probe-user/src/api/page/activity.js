@@ -68,7 +68,7 @@ function connections(limits, sessions) {
       make("span", { class: kind ? "state " + kind : "" }, make("strong", {}, `${short(limits.used)} of ${short(limits.usable)}`), " connections"),
       ...states.map(([state, count]) => make("span", { class: "state " + stateClass(state) + " " + alarm(state) },
         make("strong", {}, short(count)), " " + state))),
-    ...(kind ? [make("p", { class: "why" }, limits.verdict + ".")] : []),
+    ...(kind ? [make("p", { class: limits.headroom === "none" ? "why" : "tight" }, limits.verdict + ".")] : []),
   ];
 }
 
@@ -119,7 +119,7 @@ function facts(server) {
 }
 
 function pooler(console) {
-  const title = make("div", { class: "row" },
+  const title = make("div", { class: "row pooler" },
     make("span", { class: "muted" }, "PgBouncer " + (console.version || "")),
     make("span", { class: "badge end " + (console.up ? "good" : "bad") }, console.up ? "answers" : "no answer"));
   if (!console.up) return [title, ...problem(console)];
