@@ -47,6 +47,10 @@ pub(super) async fn patterns() -> Response {
     module(include_str!("page/patterns.js"))
 }
 
+pub(super) async fn slow() -> Response {
+    module(include_str!("page/slow.js"))
+}
+
 pub(super) async fn advice() -> Response {
     module(include_str!("page/advice.js"))
 }

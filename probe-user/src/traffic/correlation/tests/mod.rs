@@ -2,6 +2,7 @@
 //! or a share of unattributed statements that is not what it says.
 
 mod properties;
+mod slow;
 
 use std::collections::HashMap;
 
