@@ -234,6 +234,17 @@ impl Probe {
         self.end()
     }
 
+    /// Ends the probe as the kernel would when memory runs out: it can't do anything about it.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn kill(mut self) -> Result<()> {
+        self.stopped = true;
+        self.process.signal(Signal::SIGKILL)?;
+        self.process.wait_ended(PATIENCE)?;
+        Ok(())
+    }
+
     fn end(&mut self) -> Result<Duration> {
         self.stopped = true;
         self.process.signal(Signal::SIGTERM)?;

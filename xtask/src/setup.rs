@@ -149,6 +149,14 @@ const NEEDS: &[Need] = &[
     },
     Need {
         group: Group::Test,
+        name: "PgBouncer",
+        why: "the tests ask one of their own; Debian starts another one on port 6432, which they do not \
+              need",
+        met: Met::File("/usr/sbin/pgbouncer"),
+        source: Source::Apt(&["pgbouncer"]),
+    },
+    Need {
+        group: Group::Test,
         name: "openssl",
         why: "makes the certificates of the servers that the tests speak TLS with",
         met: Met::Command("openssl"),

@@ -4,6 +4,8 @@
 //! Everything is made from a [`Source`], so that it is tested without a kernel. All errors are
 //! `application/problem+json` (RFC 9457).
 
+mod advice;
+mod database;
 mod findings;
 mod health;
 mod json;
@@ -30,6 +32,7 @@ use tower_http::{
     set_header::SetResponseHeaderLayer, timeout::TimeoutLayer,
 };
 
+pub(crate) use database::Database as DatabaseAnswer;
 pub use problem::Problem;
 pub use server::serve;
 pub use source::{CollectError, Collected, Source, Status};
@@ -79,12 +82,16 @@ pub fn router(source: Arc<dyn Source>) -> Router {
         .route("/page/database.js", get(page::database))
         .route("/page/traffic.js", get(page::traffic))
         .route("/page/findings.js", get(page::findings))
+        .route("/page/advice.js", get(page::advice))
+        .route("/page/activity.js", get(page::activity))
         .route("/page/app.css", get(page::style))
         .route("/metrics", get(scrape::metrics))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/api/overview", get(overview::overview))
+        .route("/api/advice", get(advice::advice))
         .route("/api/n-plus-one", get(findings::findings))
+        .route("/api/database", get(database::database))
         .route("/api/queries", get(queries::queries))
         .route("/api/services", get(json::services))
         .route("/api/probes", get(json::probes))

@@ -43,6 +43,14 @@ pub(super) async fn findings() -> Response {
     module(include_str!("page/findings.js"))
 }
 
+pub(super) async fn advice() -> Response {
+    module(include_str!("page/advice.js"))
+}
+
+pub(super) async fn activity() -> Response {
+    module(include_str!("page/activity.js"))
+}
+
 fn module(body: &'static str) -> Response {
     file("text/javascript; charset=utf-8", body)
 }

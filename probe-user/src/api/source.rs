@@ -14,10 +14,12 @@ use tokio::{
 };
 
 use crate::{
+    database::AskedDatabase,
+    database::advice::report::AdviceReport,
     kernel::snapshot::{ProbeState, ProbeStatus, Snapshot},
     metrics::{Build, Inputs, OwnProcess, ServiceView},
     queries::History,
-    store::Store,
+    store::{Store, StoreReport},
     traffic::Report,
 };
 
@@ -32,6 +34,16 @@ pub trait Source: Send + Sync + 'static {
     /// # Errors
     /// When the kernel's tables could not be read.
     fn collect(&self) -> Result<Collected, CollectError>;
+
+    /// The advice of the last rounds. Must not block.
+    fn advice(&self) -> Arc<AdviceReport> {
+        Arc::default()
+    }
+
+    /// What the configured databases said when they were asked last. Must not block.
+    fn databases(&self) -> Vec<AskedDatabase> {
+        Vec::new()
+    }
 
     /// What is known without reading anything. Must not block.
     fn status(&self) -> Status;
@@ -133,6 +145,9 @@ impl From<JoinError> for CollectError {
 pub(super) struct Reading {
     pub(super) collected: Collected,
     pub(super) status: Status,
+    pub(super) advice: Arc<AdviceReport>,
+    pub(super) databases: Vec<AskedDatabase>,
+    pub(super) store: StoreReport,
     pub(super) own_process: Option<OwnProcess>,
     pub(super) at: SystemTime,
     pub(super) read_time: Duration,
@@ -149,6 +164,9 @@ impl Reading {
         Ok(Self {
             collected,
             status: source.status(),
+            advice: source.advice(),
+            databases: source.databases(),
+            store: source.store().report(),
             own_process,
             at: SystemTime::now(),
             read_time,
@@ -160,6 +178,9 @@ impl Reading {
             snapshot: &self.collected.snapshot,
             traffic: &self.collected.traffic,
             services: &self.collected.services,
+            advice: &self.advice.databases,
+            databases: &self.databases,
+            store: &self.store,
             build: &self.status.build,
             started_at: self.status.started_at,
             own_process: self.own_process.as_ref(),

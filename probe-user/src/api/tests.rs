@@ -16,12 +16,18 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::*;
-use crate::{kernel::snapshot::ProbeState, metrics::fixture::Fixture, queries::History};
+use crate::{
+    database::{AskedDatabase, advice::report::AdviceReport},
+    kernel::snapshot::ProbeState,
+    metrics::fixture::Fixture,
+    queries::History,
+};
 
+mod advice;
 mod queries;
 mod traffic;
 
-const PATHS: [&str; 18] = [
+const PATHS: [&str; 22] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
@@ -29,12 +35,16 @@ const PATHS: [&str; 18] = [
     "/page/database.js",
     "/page/traffic.js",
     "/page/findings.js",
+    "/page/advice.js",
+    "/page/activity.js",
     "/page/app.css",
     "/metrics",
     "/healthz",
     "/readyz",
     "/api/overview",
     "/api/n-plus-one",
+    "/api/advice",
+    "/api/database",
     "/api/queries",
     "/api/services",
     "/api/probes",
@@ -86,8 +96,15 @@ impl Source for MadeUp {
             services: self.fixture.services.clone(),
         })
     }
+    fn advice(&self) -> Arc<AdviceReport> {
+        Arc::new(advice::report())
+    }
+
     fn status(&self) -> Status {
         self.status.clone()
+    }
+    fn databases(&self) -> Vec<AskedDatabase> {
+        self.fixture.databases.clone()
     }
     fn history(&self) -> Arc<History> {
         queries::history()

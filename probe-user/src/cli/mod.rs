@@ -50,8 +50,11 @@ struct Cli {
 enum Command {
     /// Trace services and serve their metrics until SIGTERM; SIGHUP reloads the services.
     Run(ConfigArgs),
-    /// Say in plain words what this kernel and these rights allow.
+    /// Say in plain words what this kernel and these rights allow, and whether the configured
+    /// databases can be asked.
     Check {
+        #[command(flatten)]
+        config: ConfigArgs,
         /// Print the findings as JSON.
         #[arg(long)]
         json: bool,
@@ -140,7 +143,10 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
                 Err(error) => Ok(bad_config(&error)),
             }
         }
-        Command::Check { json } => check::check(json),
+        Command::Check { config, json } => match Config::load(&config.sources()) {
+            Ok(config) => check::check(&config, json),
+            Err(error) => Ok(bad_config(&error)),
+        },
         Command::Config(args) => match Config::load(&args.sources()) {
             Ok(config) => print(&config.to_toml()?),
             Err(error) => Ok(bad_config(&error)),

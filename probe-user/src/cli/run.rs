@@ -25,6 +25,7 @@ use crate::{
     daemon::{
         Daemon, Events, attaching, decoding, findings, forward_kernel_log, measuring, privileges,
     },
+    database::Databases,
     kernel::{
         loader::Wanted,
         object,
@@ -81,15 +82,21 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         .context("cannot start the daemon's threads")?;
     let (found, findings) = tokio::sync::mpsc::channel(findings::WAITING);
     let decoder = decoding::spawn(started.payload, limits(config), found);
-    let store = match runtime.block_on(Store::open(&config.store, stop.clone())) {
+    // The store outlives the decoder, so that what was decoded last is kept, too.
+    let stop_store = CancellationToken::new();
+    let store = match runtime.block_on(Store::open(&config.store, stop_store.clone())) {
         Ok(store) => store,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "hostprobe: {error}");
             return Ok(ExitCode::from(exit::FAILURE));
         }
     };
+    let databases = {
+        let _runtime = runtime.enter();
+        Databases::watch(&config.databases, &stop)
+    };
     let daemon = Daemon::new(kernel, attaching, tracker, decoder.decoder(), store.clone());
-    let daemon = Arc::new(daemon);
+    let daemon = Arc::new(daemon.with_databases(databases));
     runtime.spawn(Arc::clone(&daemon).log_findings(findings, stop.clone()));
     let result = runtime.block_on(serve(
         config.clone(),
@@ -102,6 +109,7 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
     ));
     drop(measuring);
     drop(decoder);
+    stop_store.cancel();
     runtime.block_on(store.ended());
     runtime.shutdown_timeout(GRACE);
     result.map(|()| ExitCode::SUCCESS)
@@ -128,8 +136,9 @@ async fn serve(
     announce(address, &daemon.summary());
     tokio::spawn(Arc::clone(&daemon).scan_periodically(stop.clone()));
     tokio::spawn(Arc::clone(&daemon).tune_periodically(stop.clone()));
+    daemon.advise(&config, &stop);
     let window = Duration::from_secs(config.queries.window_s.into());
-    tokio::spawn(Arc::clone(&daemon).keep_history(window, stop.clone()));
+    let history = tokio::spawn(Arc::clone(&daemon).keep_history(window, stop.clone()));
     tokio::spawn(reload_on_hangup(
         config,
         sources,
@@ -141,6 +150,8 @@ async fn serve(
         () = api::serve(listener, daemon, stop.clone()) => {},
         () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => {}
     }
+    // Its last window is for the store.
+    let _ = tokio::time::timeout(GRACE, history).await;
     info!("stopped");
     Ok(())
 }

@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use probe_common::target::MAX_SERVICES;
 
 use super::{
-    Config, Database, DatabaseUrl, Discovery, Kernel, NPlusOne, Service, Store, UserSpec, Wire,
-    database, keys,
+    Advice, Config, Database, DatabaseUrl, Discovery, Kernel, NPlusOne, Service, Store, UserSpec,
+    Wire, database, keys,
 };
 use crate::routes::Templates;
 
@@ -42,6 +42,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     findings.wire(&config.wire);
     findings.n_plus_one(&config.n_plus_one);
     findings.databases(&config.databases);
+    findings.advice(&config.advice);
     findings.store(&config.store);
     findings.range("queries.window_s", config.queries.window_s, 1..=600);
     findings.0
@@ -307,6 +308,27 @@ impl Findings {
             &format!("{at}.interval_s"),
             database.interval_s,
             1..=keys::MAX_INTERVAL_S,
+        );
+    }
+
+    fn advice(&mut self, advice: &Advice) {
+        self.range("advice.interval_s", advice.interval_s, 1..=86_400);
+        self.range("advice.top", advice.top, 1..=200);
+        self.range("advice.recent_s", advice.recent_s, 1..=2_592_000);
+        if !(0.1..=0.99).contains(&advice.min_improvement) {
+            self.refuse("advice.min_improvement");
+        }
+        self.range("advice.max_candidates", advice.max_candidates, 1..=100);
+        self.range(
+            "advice.statement_timeout_ms",
+            advice.statement_timeout_ms,
+            10..=60_000,
+        );
+        self.range("advice.round_timeout_s", advice.round_timeout_s, 1..=600);
+        self.range(
+            "advice.unused_after_days",
+            advice.unused_after_days,
+            0..=3_650,
         );
     }
 

@@ -240,6 +240,48 @@ pub(super) const KEYS: &[Key] = &[
         "allowed is a whole number of seconds from 1 to 3600",
     ),
     key("database.advice", SWITCH),
+    key("advice", SECTION),
+    key(
+        "advice.interval_s",
+        "allowed is a whole number of seconds from 1 to 86400",
+    ),
+    key("advice.top", "allowed is a whole number from 1 to 200"),
+    key(
+        "advice.recent_s",
+        "allowed is a whole number of seconds from 1 to 2592000",
+    ),
+    key(
+        "advice.min_rows",
+        "allowed is a whole number from 0 to 4294967295",
+    ),
+    key(
+        "advice.min_bytes",
+        "allowed is a whole number of bytes from 0 to 4294967295",
+    ),
+    key(
+        "advice.min_cost",
+        "allowed is a whole number from 0 to 4294967295",
+    ),
+    key(
+        "advice.min_improvement",
+        "allowed is a share of the cost from 0.1 to 0.99",
+    ),
+    key(
+        "advice.max_candidates",
+        "allowed is a whole number from 1 to 100",
+    ),
+    key(
+        "advice.statement_timeout_ms",
+        "allowed is a whole number of milliseconds from 10 to 60000",
+    ),
+    key(
+        "advice.round_timeout_s",
+        "allowed is a whole number of seconds from 1 to 600",
+    ),
+    key(
+        "advice.unused_after_days",
+        "allowed is a whole number of days from 0 to 3650",
+    ),
     key("store", SECTION),
     key(
         "store.url",

@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+mod advice;
 mod check;
 mod database;
 mod keys;
@@ -19,6 +20,7 @@ mod queries;
 mod store;
 mod values;
 
+pub use advice::Advice;
 pub use database::{Database, DatabaseUrl};
 pub use load::{ConfigError, DEFAULT_FILE, Origin, Problem, Setting, Sources};
 pub use queries::Queries;
@@ -51,6 +53,8 @@ pub struct Config {
     /// Postgres servers to ask, in the order in which they are shown.
     #[serde(rename = "database", skip_serializing_if = "Vec::is_empty")]
     pub databases: Vec<Database>,
+    /// Which indexes are worth proposing.
+    pub advice: Advice,
     /// Where slow queries and the like are kept.
     pub store: Store,
     /// What is remembered of statements over time.
@@ -305,6 +309,7 @@ impl Default for Config {
             wire: Wire::default(),
             n_plus_one: NPlusOne::default(),
             databases: Vec::new(),
+            advice: Advice::default(),
             store: Store::default(),
             queries: Queries::default(),
             privileges: Privileges::default(),
@@ -447,6 +452,7 @@ impl Config {
             ("wire", self.wire != new.wire),
             ("n_plus_one", self.n_plus_one != new.n_plus_one),
             ("database", self.databases != new.databases),
+            ("advice", self.advice != new.advice),
             ("store", self.store != new.store),
             ("queries", self.queries != new.queries),
             ("privileges", self.privileges != new.privileges),

@@ -1,5 +1,6 @@
 //! The running daemon: the kernel side and the targets, held together.
 
+mod advising;
 pub mod attaching;
 pub mod decoding;
 pub mod findings;
@@ -31,6 +32,8 @@ use crate::{
     api::{CollectError, Collected, Source, Status},
     cli::object_build_id,
     config::Config,
+    database::advice::report::AdviceReport,
+    database::{AskedDatabase, Databases},
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
     metrics::{Build, ExitCount, ServiceView},
     queries::History,
@@ -48,6 +51,8 @@ pub struct Daemon {
     traced: Arc<TgidTable>,
     tracker: Mutex<Tracker>,
     decoder: Decoder,
+    advice: advising::Known,
+    databases: Databases,
     store: Store,
     history: Arc<History>,
     scanned: AtomicBool,
@@ -74,6 +79,8 @@ impl Daemon {
             attaching,
             tracker: Mutex::new(tracker),
             decoder,
+            advice: advising::Known::default(),
+            databases: Databases::default(),
             store,
             history: Arc::default(),
             scanned: AtomicBool::new(false),
@@ -82,6 +89,13 @@ impl Daemon {
             started_at: SystemTime::now(),
             release: environment::kernel_release(),
         }
+    }
+
+    /// Takes the databases that are asked.
+    #[must_use]
+    pub fn with_databases(mut self, databases: Databases) -> Self {
+        self.databases = databases;
+        self
     }
 
     fn tracker(&self) -> MutexGuard<'_, Tracker> {
@@ -295,6 +309,14 @@ impl Source for Daemon {
             traffic: self.decoder.report(),
             services,
         })
+    }
+
+    fn advice(&self) -> Arc<AdviceReport> {
+        Arc::clone(&self.advice.borrow())
+    }
+
+    fn databases(&self) -> Vec<AskedDatabase> {
+        self.databases.reports()
     }
 
     fn store(&self) -> Store {

@@ -23,13 +23,19 @@ use super::{
     service::{ServiceView, UNKNOWN_SERVICE},
 };
 use crate::{
+    database::AskedDatabase,
+    database::advice::report::DatabaseAdvice,
     kernel::snapshot::{ProbeState, Snapshot},
+    store::StoreReport,
     targets::Exit,
     traffic::Report,
 };
 
+mod advice;
 mod correlation;
+mod database;
 mod postgres;
+mod store;
 mod traffic;
 
 /// The cause under which runs that the kernel skipped are counted: a program that interrupts itself
@@ -56,6 +62,12 @@ pub struct Inputs<'a> {
     pub traffic: &'a Report,
     /// The services that are known now.
     pub services: &'a [ServiceView],
+    /// What was found out about the databases' indexes.
+    pub advice: &'a [DatabaseAdvice],
+    /// What the configured databases said.
+    pub databases: &'a [AskedDatabase],
+    /// How the store does.
+    pub store: &'a StoreReport,
     /// What was built.
     pub build: &'a Build,
     /// When counting began.
@@ -75,6 +87,9 @@ pub fn collect(inputs: &Inputs<'_>) -> Families {
     syscalls(&mut families, inputs.snapshot, &names);
     sockets(&mut families, inputs.snapshot, &names);
     traffic::collect(&mut families, inputs.traffic, &names);
+    advice::collect(&mut families, inputs.advice);
+    database::collect(&mut families, inputs.databases);
+    store::collect(&mut families, inputs.store);
     probe(&mut families, inputs);
     if let Some(own) = inputs.own_process {
         own_process(&mut families, own);

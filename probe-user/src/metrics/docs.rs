@@ -61,6 +61,7 @@ fn row(out: &mut String, metric: &Metric) {
     let fed_by = match metric.fed_by() {
         FedBy::Probe(name) => format!("probe `{name}`"),
         FedBy::Targets => "targets".to_owned(),
+        FedBy::Databases => "`[[database]]`".to_owned(),
         FedBy::Daemon => "daemon".to_owned(),
     };
     let labels: Vec<_> = metric

@@ -14,23 +14,31 @@ use probe_common::{
 
 use super::{Build, ExitCount, Families, Inputs, OwnProcess, ServiceView, collect};
 use crate::{
+    database::AskedDatabase,
+    database::advice::report::{self, DatabaseAdvice},
     kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot},
     sql::{Operation, SqlInfo},
+    store::{Dropped, Kind, KindReport, State, StoreReport},
     targets::Exit,
     traffic::{
         Confidence, ConnectionReport, ConnectionState, Counts, DatabaseReport, DbReport, DbTally,
         Encryption, Exemplar, Exemplars, Finding, Fingerprint, FingerprintReport, HttpClientKey,
-        HttpSeries, HttpServerKey, Pattern, PostgresSeries, Report, RouteCount, RouteKey,
-        ServiceReport, StatementKey, StatementOutcome, StatisticsDelta, Timing, Totals,
+        HttpSeries, HttpServerKey, Pattern, PoolReport, PostgresSeries, Report, RouteCount,
+        RouteKey, ServiceReport, StatementKey, StatementOutcome, StatisticsDelta, Timing, Totals,
         Unattributed,
     },
 };
+
+mod database;
 
 /// What is behind one scrape.
 pub(crate) struct Fixture {
     pub(crate) snapshot: Snapshot,
     pub(crate) traffic: Report,
     pub(crate) services: Vec<ServiceView>,
+    pub(crate) advice: Vec<DatabaseAdvice>,
+    pub(crate) databases: Vec<AskedDatabase>,
+    pub(crate) store: StoreReport,
     pub(crate) build: Build,
     pub(crate) own_process: OwnProcess,
 }
@@ -56,6 +64,12 @@ impl Fixture {
                 at_ns: 5_000_000_000,
             },
             services: (1..=services).map(service).collect(),
+            advice: (services > 0).then(advice).into_iter().collect(),
+            databases: (services > 0)
+                .then(database::database)
+                .into_iter()
+                .collect(),
+            store: store(),
             build: Build {
                 version: "0.1.0".to_owned(),
                 object_build_id: "c0ffee".to_owned(),
@@ -110,11 +124,34 @@ impl Fixture {
             snapshot: &self.snapshot,
             traffic: &self.traffic,
             services: &self.services,
+            advice: &self.advice,
+            databases: &self.databases,
+            store: &self.store,
             build: &self.build,
             started_at: UNIX_EPOCH + Duration::from_secs(1_790_000_000),
             own_process: Some(&self.own_process),
             read_time: Duration::from_micros(1500),
         })
+    }
+}
+
+/// One that is up, and was not once.
+fn store() -> StoreReport {
+    let kind = |kind| KindReport {
+        kind,
+        written: 70,
+        dropped: Dropped::ALL.map(|why| (why, 2)).to_vec(),
+    };
+    StoreReport {
+        location: "sqlite:///var/lib/hostprobe/hostprobe.db".to_owned(),
+        state: State::Up,
+        kinds: Kind::ALL.map(kind).to_vec(),
+        queue_records: 3,
+        queue_limit: 10_000,
+        size_bytes: Some(98_304),
+        transactions: 12,
+        failures: 1,
+        write_time: Duration::from_millis(30),
     }
 }
 
@@ -207,6 +244,12 @@ fn requests_and_statements() -> ServiceReport {
             .into(),
             n_plus_one: [(Some(0xc0ffee), 4), (None, 1)].into(),
             repeated: [(Some(0xbeef), 2)].into(),
+            pools: Some(PoolReport {
+                saturated_ns: 1_500_000_000,
+                busy_ns: 4_000_000_000,
+                busy_peak: 5,
+                wait: timing(&[20_000_000]),
+            }),
         },
     }
 }
@@ -284,6 +327,9 @@ fn finding() -> Finding {
         }),
         count: 52,
         elapsed_ns: 40_000_000,
+        wasted_ns: 30_000_000,
+        total_wasted_ns: 120_000_000,
+        total_count: 208,
         confidence: Confidence::High,
         times: 4,
         at_ns: 2_000_000_000,
@@ -317,6 +363,18 @@ pub(crate) fn service(id: u16) -> ServiceView {
             },
         ],
         ports: vec![8000],
+    }
+}
+
+fn advice() -> DatabaseAdvice {
+    DatabaseAdvice {
+        name: "shop".to_owned(),
+        state: report::State::Done,
+        finished_at: Some(UNIX_EPOCH + Duration::from_secs(1_790_000_100)),
+        round_seconds: 0.25,
+        rounds: 3,
+        failures: 1,
+        ..DatabaseAdvice::default()
     }
 }
 

@@ -201,6 +201,14 @@ pub enum Group {
     Postgres,
     /// Encrypted connections.
     Tls,
+    /// Advice on indexes.
+    Advice,
+    /// Postgres servers that are asked.
+    Databases,
+    /// PgBouncers that are asked.
+    PgBouncer,
+    /// Where records are kept.
+    Store,
     /// The probe itself: health, losses, cost.
     Probe,
     /// The daemon's process, under the names that all Prometheus clients use.
@@ -209,7 +217,7 @@ pub enum Group {
 
 impl Group {
     /// All groups in the order of the documentation.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::Services,
         Self::Syscalls,
         Self::Tcp,
@@ -218,6 +226,10 @@ impl Group {
         Self::Http,
         Self::Postgres,
         Self::Tls,
+        Self::Advice,
+        Self::Databases,
+        Self::PgBouncer,
+        Self::Store,
         Self::Probe,
         Self::OwnProcess,
     ];
@@ -233,6 +245,10 @@ impl Group {
             Self::Http => "HTTP",
             Self::Postgres => "Postgres",
             Self::Tls => "TLS",
+            Self::Advice => "Index advice",
+            Self::Databases => "What Postgres says itself",
+            Self::PgBouncer => "What PgBouncer says itself",
+            Self::Store => "The store",
             Self::Probe => "The probe itself",
             Self::OwnProcess => "The daemon's process",
         }
@@ -246,6 +262,8 @@ pub enum FedBy {
     Probe(&'static str),
     /// The discovery of services and their processes.
     Targets,
+    /// Asking the configured databases.
+    Databases,
     /// The daemon.
     Daemon,
 }

@@ -7,6 +7,8 @@ use sqlx::{
     any::{AnyConnectOptions, AnyPoolOptions},
 };
 
+use tokio::time::timeout;
+
 use super::{
     StoreError,
     error::Doing as _,
@@ -75,28 +77,12 @@ impl Connections {
     /// # Errors
     /// See [`StoreError`].
     pub(super) async fn open(place: &Place, host: &str) -> Result<Self, StoreError> {
-        sqlx::any::install_default_drivers();
-        let (dialect, options, file) = match place {
-            Place::Sqlite(path) => {
-                let id = make_file(path)?;
-                let options = sqlite_options(path)?;
-                (Dialect::Sqlite, options, Some((path.clone(), id)))
-            }
-            Place::Postgres { url, password_file } => {
-                let options = postgres_options(url, password_file.as_deref())?;
-                (Dialect::Postgres, options, None)
-            }
+        let file = match place {
+            Place::Sqlite(path) => Some((path.clone(), make_file(path)?)),
+            Place::Postgres { .. } => None,
         };
-        let options = options.disable_statement_logging();
-        let connecting = tokio::time::timeout(CONNECT, AnyConnection::connect_with(&options));
-        let mut writer = match connecting.await {
-            Ok(connected) => connected.doing("cannot connect")?,
-            Err(_) => return Err(StoreError::Timeout("cannot connect")),
-        };
-        writer
-            .execute(dialect.settings())
-            .await
-            .doing("cannot set the connection up")?;
+        let (mut writer, dialect) = connect(place).await?;
+        let options = options(place)?;
         if dialect == Dialect::Sqlite {
             let set = writer.execute(SQLITE_FILE_SETTINGS).await;
             set.doing("cannot set the file up")?;
@@ -144,6 +130,35 @@ impl Connections {
     ) -> Result<(), StoreError> {
         self.writer.execute(sql).await.doing(doing).map(drop)
     }
+}
+
+/// Makes one connection.
+///
+/// # Errors
+/// The store is not there, or does not answer in time.
+pub(super) async fn connect(place: &Place) -> Result<(AnyConnection, Dialect), StoreError> {
+    sqlx::any::install_default_drivers();
+    let dialect = match place {
+        Place::Sqlite(_) => Dialect::Sqlite,
+        Place::Postgres { .. } => Dialect::Postgres,
+    };
+    let options = options(place)?;
+    let connecting = timeout(CONNECT, AnyConnection::connect_with(&options));
+    let mut connection = match connecting.await {
+        Ok(connected) => connected.doing("cannot connect")?,
+        Err(_) => return Err(StoreError::Timeout("cannot connect")),
+    };
+    let set = connection.execute(dialect.settings()).await;
+    set.doing("cannot set the connection up")?;
+    Ok((connection, dialect))
+}
+
+fn options(place: &Place) -> Result<AnyConnectOptions, StoreError> {
+    let options = match place {
+        Place::Sqlite(path) => sqlite_options(path)?,
+        Place::Postgres { url, password_file } => postgres_options(url, password_file.as_deref())?,
+    };
+    Ok(options.disable_statement_logging())
 }
 
 fn sqlite_options(path: &std::path::Path) -> Result<AnyConnectOptions, StoreError> {

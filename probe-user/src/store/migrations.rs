@@ -85,7 +85,10 @@ async fn steps(
 }
 
 /// Version of the store; 0 when there is none yet.
-async fn version(
+///
+/// # Errors
+/// It is newer, it is no store, or the database refuses.
+pub(super) async fn version(
     connection: &mut AnyConnection,
     dialect: Dialect,
     place: &Place,

@@ -20,11 +20,13 @@
 pub mod buckets;
 mod connections;
 mod error;
+mod examine;
 mod migrations;
 mod place;
 mod query_stats;
 mod record;
 mod report;
+mod retention;
 mod rows;
 mod slow_queries;
 mod statements;
@@ -45,6 +47,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use error::StoreError;
+pub use examine::{Examination, examine};
 pub use place::default_file;
 pub use record::{
     Cursor, DEFAULT_LIMIT, Kind, MAX_LIMIT, Page, QueryStats, Record, Side, SlowQuery,

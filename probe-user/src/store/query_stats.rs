@@ -7,7 +7,9 @@ use sqlx::{AnyConnection, AnyPool, Row as _, any::AnyRow};
 use super::{
     QueryStats, Record, Side, StoreError,
     buckets::{self, Counts},
+    connections::Connections,
     error::Doing as _,
+    now_ms,
     rows::{Insert, parse_fingerprint, unsigned},
 };
 
@@ -102,6 +104,79 @@ pub(super) async fn sums(
         sums.add(read(row).doing(DOING)?);
     }
     Ok(sums.finish())
+}
+
+/// Windows that are older than this are summed up, in milliseconds.
+const MINUTES_KEPT_MS: i64 = 86_400_000;
+const HOUR_MS: i64 = 3_600_000;
+
+/// Makes one hour of a host out of its windows, the oldest first; whether there was one. What comes
+/// late for an hour that was summed up already is added to it.
+///
+/// # Errors
+/// As the database says.
+pub(super) async fn sum_up_an_hour(
+    connections: &mut Connections,
+    host: &str,
+) -> Result<bool, StoreError> {
+    const DOING: &str = "cannot sum up what statements did";
+    let before = now_ms().saturating_sub(MINUTES_KEPT_MS);
+    let before = before - before.rem_euclid(HOUR_MS);
+    let oldest = sqlx::query(
+        "SELECT MIN(from_ms) FROM query_stats WHERE host = $1 AND hourly = 0 AND from_ms < $2",
+    )
+    .bind(host)
+    .bind(before)
+    .fetch_one(&mut connections.writer)
+    .await
+    .doing(DOING)?;
+    let Some(oldest): Option<i64> = oldest.try_get(0).doing(DOING)? else {
+        return Ok(false);
+    };
+    let hour = oldest - oldest.rem_euclid(HOUR_MS);
+    let begin = connections.dialect.begin();
+    connections.execute(begin, DOING).await?;
+    let done = replace_with_sum(&mut connections.writer, host, hour).await;
+    let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let ended = connections.execute(end, DOING).await;
+    done.and(ended).map(|()| true)
+}
+
+async fn replace_with_sum(
+    writer: &mut AnyConnection,
+    host: &str,
+    hour: i64,
+) -> Result<(), StoreError> {
+    const DOING: &str = "cannot sum up what statements did";
+    let rows = sqlx::query(
+        "SELECT from_ms, to_ms, host, service, side, database_name, fingerprint, calls, errors, \
+         row_count, busy_ns, buckets, '' AS operation, '' AS sql \
+         FROM query_stats WHERE host = $1 AND from_ms >= $2 AND from_ms < $3",
+    )
+    .bind(host)
+    .bind(hour)
+    .bind(hour + HOUR_MS)
+    .fetch_all(&mut *writer)
+    .await
+    .doing(DOING)?;
+    let mut sums = Sums::default();
+    for row in &rows {
+        sums.add(read(row).doing(DOING)?);
+    }
+    let mut hours = sums.finish();
+    for sum in &mut hours {
+        sum.from_ms = hour;
+        sum.to_ms = sum.to_ms.max(hour + HOUR_MS);
+    }
+    sqlx::query("DELETE FROM query_stats WHERE host = $1 AND from_ms >= $2 AND from_ms < $3")
+        .bind(host)
+        .bind(hour)
+        .bind(hour + HOUR_MS)
+        .execute(&mut *writer)
+        .await
+        .doing(DOING)?;
+    let hours: Vec<&QueryStats> = hours.iter().collect();
+    insert_rows(writer, &hours, true).await
 }
 
 fn read(row: &AnyRow) -> Result<QueryStats, sqlx::Error> {

@@ -15,7 +15,7 @@ use tracing::{debug, error, info, warn};
 
 use super::{
     Dropped, Record, Shared, State, StoreError, connections::Connections, place::Place,
-    query_stats, slow_queries, statements,
+    query_stats, retention::Retention, slow_queries, statements,
 };
 use crate::config;
 
@@ -23,6 +23,8 @@ use crate::config;
 const BATCH: usize = 500;
 /// A transaction that takes longer is given up, and tried again on a new connection.
 const TRANSACTION: Duration = Duration::from_secs(30);
+/// Likewise for a step of keeping the store within its bounds.
+const MAINTENANCE: Duration = Duration::from_secs(90);
 /// Time for what is left when the daemon stops.
 const LAST: Duration = Duration::from_secs(1);
 /// Pauses between attempts: the first, and the longest.
@@ -40,8 +42,11 @@ pub(super) struct Writer {
     connections: Option<Connections>,
     /// Taken out of the queue; kept until it is written.
     batch: Vec<Record>,
+    /// When the first of them was taken.
+    batch_begun: Instant,
     pause: Duration,
     trouble: Trouble,
+    retention: Retention,
 }
 
 /// What was said about the store.
@@ -56,6 +61,7 @@ struct Trouble {
 
 enum Next {
     Write,
+    Maintain,
     Stop,
 }
 
@@ -75,8 +81,10 @@ impl Writer {
             stop,
             connections: None,
             batch: Vec::with_capacity(BATCH),
+            batch_begun: Instant::now(),
             pause: PAUSES[0],
             trouble: Trouble::default(),
+            retention: Retention::new(settings.retention_days, settings.max_bytes),
         }
     }
 
@@ -108,6 +116,7 @@ impl Writer {
             }
             match self.gather().await {
                 Next::Write => self.write().await,
+                Next::Maintain => self.maintain().await,
                 Next::Stop => break,
             }
         }
@@ -124,6 +133,7 @@ impl Writer {
             }
         }
         self.connections = Some(connections);
+        self.retention.restart();
         // With nothing to write, that it could be opened for writing is all that can be known.
         if self.trouble.now && self.batch.is_empty() {
             self.worked();
@@ -133,7 +143,6 @@ impl Writer {
 
     /// Waits until there is enough to write, or the first of it waited long enough.
     async fn gather(&mut self) -> Next {
-        let begun = Instant::now();
         loop {
             let room = BATCH.saturating_sub(self.batch.len());
             // What could not be written before is written first.
@@ -147,10 +156,31 @@ impl Writer {
                     if taken == 0 {
                         return Next::Stop;
                     }
+                    if !waiting {
+                        self.batch_begun = Instant::now();
+                    }
                 }
-                () = sleep_until(begun + self.flush), if waiting => return Next::Write,
+                () = sleep_until(self.batch_begun + self.flush), if waiting => return Next::Write,
+                () = sleep_until(self.retention.due()) => return Next::Maintain,
                 () = self.stop.cancelled() => return Next::Stop,
             }
+        }
+    }
+
+    /// Does the next bit of keeping the store within its bounds.
+    async fn maintain(&mut self) {
+        let Some(connections) = &mut self.connections else {
+            return;
+        };
+        let step = self.retention.step(connections, &self.shared.host);
+        let done = timeout(MAINTENANCE, step).await;
+        match done.unwrap_or(Err(StoreError::Timeout("cannot look after the store"))) {
+            Ok(None) => {}
+            Ok(Some(bytes)) => {
+                let size = &self.shared.counters.size_bytes;
+                size.store(bytes, Ordering::Relaxed);
+            }
+            Err(error) => self.failed(&error),
         }
     }
 

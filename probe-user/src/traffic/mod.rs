@@ -25,7 +25,7 @@ use probe_common::payload::PayloadKind;
 
 pub use clients::{LIMIT as EXACT_CLIENTS, WINDOW_NS as CLIENT_WINDOW_NS};
 use correlation::Correlation;
-pub use correlation::{DbReport, DbTally, RouteCount, StatementRoutes, Unattributed};
+pub use correlation::{DbReport, DbTally, PoolReport, RouteCount, StatementRoutes, Unattributed};
 pub use exemplars::{Exemplar, Exemplars};
 pub use http::{HttpClientKey, HttpSeries, HttpServerKey};
 pub use latencies::{ERROR as QUANTILE_ERROR, Latencies};
@@ -281,7 +281,7 @@ impl Traffic {
     /// last report, so that the caller may take its time.
     pub fn report(&mut self, now_ns: u64) -> Report {
         let mut now = self.streams.now();
-        let correlation = &self.correlation;
+        let correlation = &mut self.correlation;
         let services = self.services.iter_mut().map(|(id, service)| {
             // Both change with the time alone.
             let active_users = service.http.clients.count(now_ns);

@@ -368,6 +368,10 @@ impl Stream {
                     service.postgres.event(side, &event, session, link, counts);
                 }
                 over = connection.is_left();
+                if side == Side::Client {
+                    let state = link.state(Some(connection.activity()));
+                    correlation.connection_is(call, link.peer(), state);
+                }
             }
             Decoder::None => {}
         }

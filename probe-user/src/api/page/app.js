@@ -1,7 +1,9 @@
 // The live page. It asks for /api/overview every two seconds; all numbers there are totals since
 // the probe started, and rates are made here, between the newest answer and one that is as old as
 // the chosen window.
+import { pollActivity } from "./activity.js";
 import { bar, fact, make, replace } from "./elements.js";
+import { followAdvice } from "./advice.js";
 import { drawFindings } from "./findings.js";
 import { between, bytes, duration, quantile, short, uptime } from "./numbers.js";
 import { drawDatabase } from "./database.js";
@@ -325,6 +327,8 @@ async function poll() {
     failures = 0;
     connection("live", "good");
     draw();
+    // Beside it: databases that are slow to answer must not hold the page up.
+    pollActivity($("activity")).catch(() => {});
   } catch (error) {
     failures += 1;
     connection(failures > 1 ? "no answer: is hostprobe running?" : "waiting", failures > 1 ? "bad" : "");
@@ -335,3 +339,4 @@ async function poll() {
 $("window").addEventListener("change", draw);
 document.addEventListener("visibilitychange", draw);
 poll();
+followAdvice($("advice"));

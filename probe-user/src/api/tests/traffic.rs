@@ -314,7 +314,13 @@ async fn a_loop_around_a_query_comes_with_its_route_and_its_cost() {
         "sql": "select name from items where id = ?",
         "operation": "SELECT",
         "count": 52,
+        "typical_count": 52.0,
         "elapsed_seconds": 0.04,
+        "wasted_seconds": 0.03,
+        "total_wasted_seconds": 0.12,
+        "advice": "Ask for all rows at once, with a join or WHERE … IN (…) / = ANY($1); in an ORM, \
+                   load the relation eagerly (SQLAlchemy: selectinload or joinedload; Django: \
+                   prefetch_related or select_related; Rails: includes).",
         "confidence": "high",
         "times": 4,
         "seconds_ago": 3.0,

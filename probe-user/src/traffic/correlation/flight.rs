@@ -27,7 +27,7 @@ pub(super) struct RequestKey {
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) service: u16,
-    tgid: u32,
+    pub(super) tgid: u32,
     pub(super) tid: u32,
     /// When its head had been read.
     began_ns: u64,
@@ -43,6 +43,12 @@ pub(super) struct InFlight {
     pub(super) scope: Scope,
     /// Which statements these are.
     pub(super) executed: Executed,
+    /// Servers that its process has pools for, with the time for which each had been saturated when
+    /// it began. Emptied by its first statement.
+    pub(super) saturated: Vec<(u32, u64)>,
+    /// How long it waited for its first statement's connection, once that is known; `None` when it
+    /// did not.
+    pub(super) waited_ns: Option<u64>,
 }
 
 impl InFlight {
@@ -102,6 +108,11 @@ impl Flights {
         self.requests.get_mut(&key)
     }
 
+    /// Requests in flight in a process.
+    pub(super) fn of_process(&self, tgid: u32) -> usize {
+        self.processes.get(&tgid).copied().unwrap_or(0)
+    }
+
     pub(super) fn contains(&self, key: RequestKey) -> bool {
         self.requests.contains_key(&key)
     }
@@ -148,6 +159,8 @@ impl Flights {
                 latest_ns: 0,
                 scope: Scope::default(),
                 executed: Executed::default(),
+                saturated: Vec::new(),
+                waited_ns: None,
             },
         );
     }

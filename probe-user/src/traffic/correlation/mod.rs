@@ -19,6 +19,7 @@
 //! Statements wait with their request, as a sum, because its route is known at its end only.
 
 mod flight;
+mod pools;
 mod sent;
 mod statement_routes;
 #[cfg(test)]
@@ -27,12 +28,15 @@ mod tests;
 use std::collections::BTreeMap;
 
 use flight::{Flights, InFlight, RequestKey};
+pub use pools::PoolReport;
+use pools::{PoolKey, Pools, Use};
 use rustc_hash::FxHashMap;
 use sent::Connection;
 use statement_routes::Routes;
 pub use statement_routes::{RouteCount, StatementRoutes};
 
 use super::{
+    ConnectionState,
     n_plus_one::{Detector, Finding, FindingCounts, Pattern, RouteKey, Settings},
     other, series,
 };
@@ -133,6 +137,8 @@ pub struct DbReport {
     pub n_plus_one: FindingCounts,
     /// Times that a repeated query was found.
     pub repeated: FindingCounts,
+    /// Its pools; `None` when it never had a connection.
+    pub pools: Option<PoolReport>,
 }
 
 /// A call, as far as it matters who made it and when.
@@ -173,6 +179,7 @@ pub(super) struct Correlation {
     flights: Flights,
     connections: FxHashMap<u64, Connection>,
     services: BTreeMap<u16, ServiceDb>,
+    pools: Pools,
     detector: Detector,
     limit: usize,
     now_ns: u64,
@@ -186,6 +193,7 @@ impl Correlation {
             flights: Flights::new(),
             connections: FxHashMap::default(),
             services: BTreeMap::new(),
+            pools: Pools::default(),
             detector: Detector::new(settings),
             limit,
             now_ns: 0,
@@ -197,6 +205,20 @@ impl Correlation {
     pub(super) fn request_begins(&mut self, call: &Call, begun: &Begun) {
         let trace = begun.trace.map(|trace| u128::from_be_bytes(trace.trace_id));
         self.flights.begin(call, begun.serial, trace);
+        self.requests_changed(call.tgid, call.ended_ns);
+        let key = RequestKey {
+            stream: call.stream,
+            serial: begun.serial,
+        };
+        let saturated = self.pools.of_process(call.tgid, call.ended_ns);
+        if let Some(request) = self.flights.get_mut(key) {
+            request.saturated = saturated;
+        }
+    }
+
+    fn requests_changed(&mut self, tgid: u32, at_ns: u64) {
+        let requests = self.flights.of_process(tgid);
+        self.pools.requests(tgid, requests, at_ns);
     }
 
     /// A service is about to send a part of the answer to the request of this number.
@@ -214,6 +236,7 @@ impl Correlation {
         let Some(mut request) = self.flights.end(RequestKey { stream, serial }) else {
             return;
         };
+        self.requests_changed(request.tgid, exchange.finished_ns);
         if exchange.aborted {
             self.flights.lingers(request.tid, self.now_ns);
         } else {
@@ -231,6 +254,9 @@ impl Correlation {
                 .then_some(Unattributed::RequestUnknown))
             .or(too_late.then_some(Unattributed::RequestOver));
         let service = request.service;
+        if let Some(waited_ns) = request.waited_ns.filter(|_| doubt.is_none()) {
+            self.pools.waited(service, waited_ns);
+        }
         let mut certain = request.by_trace;
         match doubt {
             Some(why) if request.by_thread.statements > 0 => {
@@ -272,8 +298,46 @@ impl Correlation {
     /// A client of Postgres has sent something.
     pub(super) fn statement_sent(&mut self, call: &Call) {
         let owner = self.flights.of_thread(call);
-        self.connection(call.stream, call.service)
-            .sends(call, owner);
+        let connection = self
+            .connections
+            .entry(call.stream)
+            .or_insert_with(|| Connection::new(call.service));
+        connection.sends(call, owner);
+        if let Some((key, Use::Free | Use::Unknown)) = connection.pool {
+            let saturated_ns = self.pools.saturated_ns(key, call.started_ns);
+            connection.taken_ns = saturated_ns.unwrap_or(0);
+        }
+    }
+
+    /// A client's connection to Postgres is in this state now; `None` when it is over.
+    pub(super) fn connection_is(&mut self, call: &Call, peer: u32, state: Option<ConnectionState>) {
+        let connection = self
+            .connections
+            .entry(call.stream)
+            .or_insert_with(|| Connection::new(call.service));
+        let before = connection.pool;
+        // The process may change, as when a worker inherits a connection.
+        let key = PoolKey {
+            tgid: call.tgid,
+            peer,
+        };
+        let now = Use::of(state).map(|it| (key, it));
+        if before == now {
+            return;
+        }
+        connection.pool = now;
+        let service = connection.service;
+        if let Some((old, it)) = before.filter(|(old, _)| *old != key) {
+            let requests = self.flights.of_process(old.tgid);
+            let change = (Some(it), None);
+            self.pools
+                .change(service, old, change, requests, call.ended_ns);
+        }
+        let stayed = before.filter(|(old, _)| *old == key).map(|(_, it)| it);
+        let requests = self.flights.of_process(key.tgid);
+        let change = (stayed, now.map(|(_, it)| it));
+        self.pools
+            .change(service, key, change, requests, call.ended_ns);
     }
 
     /// A client of Postgres has received something.
@@ -295,8 +359,10 @@ impl Correlation {
             ns: connection.share_ns(statement),
         };
         let by_thread = connection.owner(statement);
+        let pool = connection.pool.map(|(key, _)| key);
+        let taken = pool.map(|key| (key.peer, connection.taken_ns));
         match self.owner(service, statement, by_thread) {
-            Ok(owner) => self.attributed(owner, tally, statement),
+            Ok(owner) => self.attributed(owner, tally, statement, taken),
             Err(why) => {
                 self.unattributed(service, why, tally);
                 self.in_burst(stream, statement);
@@ -342,11 +408,25 @@ impl Correlation {
         }
     }
 
-    fn attributed(&mut self, owner: Owner, tally: DbTally, statement: &Statement) {
+    /// `taken`: the server, and for how long its pool had been saturated when the connection was
+    /// taken.
+    fn attributed(
+        &mut self,
+        owner: Owner,
+        tally: DbTally,
+        statement: &Statement,
+        taken: Option<(u32, u64)>,
+    ) {
         let (Owner::Thread(key) | Owner::Trace(key)) = owner;
         let Some(request) = self.flights.get_mut(key) else {
             return;
         };
+        // Only the first statement tells; a request has no more than one first.
+        for (peer, saturated_ns) in std::mem::take(&mut request.saturated) {
+            if let Some((_, taken_ns)) = taken.filter(|(to, _)| *to == peer) {
+                request.waited_ns = taken_ns.checked_sub(saturated_ns).filter(|ns| *ns > 0);
+            }
+        }
         if let Some(sql) = &statement.sql {
             request.executed.add(sql.fingerprint);
         }
@@ -392,11 +472,18 @@ impl Correlation {
             let Some(mut request) = self.flights.end(RequestKey { stream, serial }) else {
                 continue;
             };
+            self.requests_changed(request.tgid, self.now_ns);
             self.flights.lingers(request.tid, self.now_ns);
             self.lose(&mut request);
         }
         self.flights.sees(stream);
         if let Some(mut connection) = self.connections.remove(&stream) {
+            if let Some((key, it)) = connection.pool {
+                let requests = self.flights.of_process(key.tgid);
+                let change = (Some(it), None);
+                self.pools
+                    .change(connection.service, key, change, requests, self.now_ns);
+            }
             self.detector
                 .close(&mut connection.burst, connection.service, None);
         }
@@ -410,12 +497,6 @@ impl Correlation {
             self.unattributed(request.service, Unattributed::RequestUnknown, lost);
         }
         self.detector.discard(&mut request.scope);
-    }
-
-    fn connection(&mut self, stream: u64, service: u16) -> &mut Connection {
-        self.connections
-            .entry(stream)
-            .or_insert_with(|| Connection::new(service))
     }
 
     /// It is that late; what has become quiet is over.
@@ -441,6 +522,7 @@ impl Correlation {
         for id in services {
             self.services.remove(id);
         }
+        self.pools.forget(services);
         self.detector.forget(services);
     }
 
@@ -450,7 +532,7 @@ impl Correlation {
     }
 
     /// The numbers of one service.
-    pub(super) fn report(&self, service: u16) -> DbReport {
+    pub(super) fn report(&mut self, service: u16) -> DbReport {
         let (routes, unattributed, statement_routes) = self
             .services
             .get(&service)
@@ -465,6 +547,7 @@ impl Correlation {
             statement_routes,
             n_plus_one: self.detector.counts(service, Pattern::NPlusOne),
             repeated: self.detector.counts(service, Pattern::RepeatedQuery),
+            pools: self.pools.report(service, self.now_ns),
         }
     }
 
