@@ -72,8 +72,8 @@ pub struct PayloadHeader {
     pub transport: u8,
     /// 1 when the bytes are the clear text of an encrypted connection.
     pub tls: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// What [`Self::peer`] is: 4 an IPv4 address, 6 a folded IPv6 address, 0 nothing.
+    pub peer_family: u8,
     /// Stands for the other end's address: the IPv4 address, or the four words of an IPv6 address
     /// folded into one; 0 when there is none or it is not known.
     pub peer: u32,
@@ -178,8 +178,8 @@ pub struct Stream {
     pub transport: u8,
     /// 1 once what goes through the socket is encrypted.
     pub tls: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// Of the other end, see [`PayloadHeader::peer_family`].
+    pub peer_family: u8,
     /// Zero.
     pub reserved2: u32,
 }

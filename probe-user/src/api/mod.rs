@@ -15,6 +15,7 @@ mod problem;
 mod queries;
 mod scrape;
 mod server;
+mod slow_queries;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -82,8 +83,10 @@ pub fn router(source: Arc<dyn Source>) -> Router {
         .route("/page/database.js", get(page::database))
         .route("/page/traffic.js", get(page::traffic))
         .route("/page/findings.js", get(page::findings))
+        .route("/page/slow.js", get(page::slow))
         .route("/page/advice.js", get(page::advice))
         .route("/page/activity.js", get(page::activity))
+        .route("/page/patterns.js", get(page::patterns))
         .route("/page/app.css", get(page::style))
         .route("/metrics", get(scrape::metrics))
         .route("/healthz", get(health::healthz))
@@ -93,6 +96,7 @@ pub fn router(source: Arc<dyn Source>) -> Router {
         .route("/api/n-plus-one", get(findings::findings))
         .route("/api/database", get(database::database))
         .route("/api/queries", get(queries::queries))
+        .route("/api/slow-queries", get(slow_queries::slow_queries))
         .route("/api/services", get(json::services))
         .route("/api/probes", get(json::probes))
         .route("/api/status", get(json::status))

@@ -43,6 +43,14 @@ pub(super) async fn findings() -> Response {
     module(include_str!("page/findings.js"))
 }
 
+pub(super) async fn patterns() -> Response {
+    module(include_str!("page/patterns.js"))
+}
+
+pub(super) async fn slow() -> Response {
+    module(include_str!("page/slow.js"))
+}
+
 pub(super) async fn advice() -> Response {
     module(include_str!("page/advice.js"))
 }

@@ -19,7 +19,7 @@ use crate::{
     kernel::snapshot::{ProbeState, ProbeStatus, Snapshot},
     metrics::{Build, Inputs, OwnProcess, ServiceView},
     queries::History,
-    store::{Store, StoreReport},
+    store::{Recent, Store, StoreReport},
     traffic::Report,
 };
 
@@ -51,6 +51,11 @@ pub trait Source: Send + Sync + 'static {
     /// Where records are kept; by default nowhere.
     fn store(&self) -> Store {
         Store::off()
+    }
+
+    /// The latest slow statements, for when there is no store; by default none.
+    fn recent(&self) -> Arc<Recent> {
+        Arc::default()
     }
 
     /// What statements did in the last hours; by default nothing.

@@ -1,10 +1,10 @@
 //! The command line.
 
 mod check;
-#[allow(dead_code, reason = "the commands that ask come next")]
 mod client;
 mod generate;
 mod run;
+mod slow;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
@@ -59,6 +59,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show the latest slow queries that the running daemon knows, oldest first.
+    Slow(slow::SlowArgs),
     /// Print the effective configuration as TOML.
     Config(ConfigArgs),
     /// Print a completion script for a shell.
@@ -147,6 +149,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             Ok(config) => check::check(&config, json),
             Err(error) => Ok(bad_config(&error)),
         },
+        Command::Slow(args) => slow::slow(&args),
         Command::Config(args) => match Config::load(&args.sources()) {
             Ok(config) => print(&config.to_toml()?),
             Err(error) => Ok(bad_config(&error)),

@@ -24,6 +24,7 @@ use crate::{
     config::{Config, LogFormat, LogLevel, Sources},
     daemon::{
         Daemon, Events, attaching, decoding, findings, forward_kernel_log, measuring, privileges,
+        slow,
     },
     database::Databases,
     kernel::{
@@ -81,7 +82,12 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         .build()
         .context("cannot start the daemon's threads")?;
     let (found, findings) = tokio::sync::mpsc::channel(findings::WAITING);
-    let decoder = decoding::spawn(started.payload, limits(config), found);
+    let (was_slow, slow_statements) = tokio::sync::mpsc::channel(slow::WAITING);
+    let outputs = decoding::Outputs {
+        findings: found,
+        slow: was_slow,
+    };
+    let decoder = decoding::spawn(started.payload, limits(config), outputs);
     // The store outlives the decoder, so that what was decoded last is kept, too.
     let stop_store = CancellationToken::new();
     let store = match runtime.block_on(Store::open(&config.store, stop_store.clone())) {
@@ -91,12 +97,20 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
             return Ok(ExitCode::from(exit::FAILURE));
         }
     };
+    let daemon = Daemon::new(
+        kernel,
+        attaching,
+        tracker,
+        decoder.decoder(),
+        store.clone(),
+        &config.sql,
+    );
     let databases = {
         let _runtime = runtime.enter();
         Databases::watch(&config.databases, &stop)
     };
-    let daemon = Daemon::new(kernel, attaching, tracker, decoder.decoder(), store.clone());
     let daemon = Arc::new(daemon.with_databases(databases));
+    let keeping = runtime.spawn(Arc::clone(&daemon).keep_slow_statements(slow_statements));
     runtime.spawn(Arc::clone(&daemon).log_findings(findings, stop.clone()));
     let result = runtime.block_on(serve(
         config.clone(),
@@ -109,6 +123,8 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
     ));
     drop(measuring);
     drop(decoder);
+    // Ends with the decoder, who had the other end of the channel.
+    let _ = runtime.block_on(async { tokio::time::timeout(GRACE, keeping).await });
     stop_store.cancel();
     runtime.block_on(store.ended());
     runtime.shutdown_timeout(GRACE);
@@ -275,6 +291,7 @@ fn limits(config: &Config) -> traffic::Limits {
             portals: size(wire.postgres_portals),
             ..postgres::Limits::default()
         },
+        capture_literals: config.sql.capture_literals,
         n_plus_one: traffic::NPlusOneSettings {
             enabled: config.n_plus_one.enabled,
             min_count: config.n_plus_one.min_count,

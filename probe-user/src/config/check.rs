@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use probe_common::target::MAX_SERVICES;
 
 use super::{
-    Advice, Config, Database, DatabaseUrl, Discovery, Kernel, NPlusOne, Service, Store, UserSpec,
-    Wire, database, keys,
+    Advice, Config, Database, DatabaseUrl, Discovery, Kernel, NPlusOne, Service, Sql, Store,
+    StoreUrl, UserSpec, Wire, database, keys, sql,
 };
 use crate::routes::Templates;
 
@@ -34,11 +34,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     findings.discovery(&config.discovery, config.services.is_empty());
     findings.services(&config.services);
     findings.range("http.max_routes", config.http.max_routes, 1..=keys::MAX_TOP);
-    findings.range(
-        "sql.top_fingerprints",
-        config.sql.top_fingerprints,
-        1..=keys::MAX_TOP,
-    );
+    findings.sql(&config.sql);
     findings.wire(&config.wire);
     findings.n_plus_one(&config.n_plus_one);
     findings.databases(&config.databases);
@@ -181,6 +177,36 @@ impl Findings {
         self.range("n_plus_one.cooldown_s", section.cooldown_s, 0..=86_400);
     }
 
+    fn sql(&mut self, section: &Sql) {
+        self.range(
+            "sql.top_fingerprints",
+            section.top_fingerprints,
+            1..=keys::MAX_TOP,
+        );
+        self.slow_ms("sql.slow_ms", section.slow_ms);
+        for (index, database) in section.databases.iter().enumerate() {
+            let at = format!("sql.database[{index}]");
+            // Postgres cuts longer names off.
+            if database.name.is_empty() || database.name.len() > 63 {
+                self.refuse(&format!("{at}.name"));
+            }
+            self.slow_ms(&format!("{at}.slow_ms"), database.slow_ms);
+            let mut earlier = section.databases.iter().take(index);
+            if let Some(first) = earlier.position(|other| other.name == database.name) {
+                self.add(
+                    &format!("{at}.name"),
+                    format!("sql.database[{first}] has this name already; each needs its own"),
+                );
+            }
+        }
+    }
+
+    fn slow_ms(&mut self, key: &str, value: i32) {
+        if !(-1..=sql::MAX_SLOW_MS).contains(&value) {
+            self.refuse(key);
+        }
+    }
+
     fn store(&mut self, store: &Store) {
         self.range("store.retention_days", store.retention_days, 1..=3_650);
         self.range("store.queue", store.queue, 1..=1_000_000);
@@ -188,6 +214,9 @@ impl Findings {
         // Less than that is gone with the schema, its indexes and the log of transactions.
         if store.max_bytes < 1 << 20 {
             self.refuse("store.max_bytes");
+        }
+        if let Some(StoreUrl::Postgres(url)) = &store.url {
+            self.database_url("store.url", url);
         }
         let absolute = |path: &std::path::PathBuf| path.is_absolute();
         if !store.password_file.as_ref().is_none_or(absolute) {
@@ -258,6 +287,9 @@ impl Findings {
         }
         if service.pids.iter().any(|pid| *pid < 2) {
             self.refuse(&format!("{at}.pids"));
+        }
+        if let Some(slow_ms) = service.slow_ms {
+            self.slow_ms(&format!("{at}.slow_ms"), slow_ms);
         }
         self.routes(&format!("{at}.routes"), &service.routes);
     }

@@ -17,6 +17,8 @@ const REGEX: &str = "allowed is a regular expression";
 const REGEXES: &str = "allowed is a list of regular expressions";
 const NAME: &str =
     "allowed are 1 to 64 of the characters A-Z a-z 0-9 _ . @ -, but not \"other\" or \"unknown\"";
+const SLOW: &str =
+    "allowed is a whole number of milliseconds from 0 (every statement) to 86400000, or -1 (none)";
 const USER: &str = "allowed is a user's name or number";
 
 /// The largest size of a kernel table that is accepted.
@@ -160,6 +162,7 @@ pub(super) const KEYS: &[Key] = &[
         "service.routes",
         r#"allowed is a list of paths, each with or without a method before it, such as "/items/{id}" or "GET /files/*""#,
     ),
+    key("service.slow_ms", SLOW),
     key("http", SECTION),
     key(
         "http.max_routes",
@@ -170,6 +173,17 @@ pub(super) const KEYS: &[Key] = &[
         "sql.top_fingerprints",
         "allowed is a whole number from 1 to 10000",
     ),
+    key("sql.slow_ms", SLOW),
+    key("sql.capture_literals", SWITCH),
+    key(
+        "sql.database",
+        "allowed is a list of tables, each written as [[sql.database]]",
+    ),
+    key(
+        "sql.database.name",
+        "allowed is the name of a database as clients give it, of 1 to 63 bytes",
+    ),
+    key("sql.database.slow_ms", SLOW),
     key("wire", SECTION),
     key(
         "wire.max_series",

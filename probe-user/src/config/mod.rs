@@ -17,6 +17,7 @@ mod keys;
 mod load;
 mod paths;
 mod queries;
+mod sql;
 mod store;
 mod values;
 
@@ -24,6 +25,7 @@ pub use advice::Advice;
 pub use database::{Database, DatabaseUrl};
 pub use load::{ConfigError, DEFAULT_FILE, Origin, Problem, Setting, Sources};
 pub use queries::Queries;
+pub use sql::{Sql, SqlDatabase, slow_ns};
 pub use store::{Store, StoreUrl};
 pub use values::{NetnsSpec, Pattern, UserSpec};
 
@@ -227,6 +229,10 @@ pub struct Service {
     /// Process ids; each means the process that has it when the configuration is loaded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pids: Vec<u32>,
+    /// Milliseconds from which on its statements are slow, as [`Sql::slow_ms`], which counts when
+    /// this is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_ms: Option<i32>,
     /// Routes of its requests, as [`Router::new`](crate::routes::Router::new) reads them; what
     /// matches none is learned.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -239,14 +245,6 @@ pub struct Service {
 pub struct Http {
     /// Learned routes of each service; requests beyond are `other`.
     pub max_routes: u32,
-}
-
-/// Section `[sql]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Sql {
-    /// Statements of each service, by what they look like, that have series of their own.
-    pub top_fingerprints: u32,
 }
 
 /// Section `[wire]`: what the decoders may remember. All but [`Wire::max_series`] is for each
@@ -374,14 +372,6 @@ impl Default for Discovery {
 impl Default for Http {
     fn default() -> Self {
         Self { max_routes: 200 }
-    }
-}
-
-impl Default for Sql {
-    fn default() -> Self {
-        Self {
-            top_fingerprints: 100,
-        }
     }
 }
 

@@ -32,7 +32,7 @@ impl Daemon {
         }
     }
 
-    fn service_name(&self, id: u16) -> String {
+    pub(super) fn service_name(&self, id: u16) -> String {
         let tracker = self.tracker();
         let services = tracker.services().into_iter();
         let mut known = services.filter(|service| service.id == id);

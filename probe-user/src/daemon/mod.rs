@@ -7,6 +7,7 @@ pub mod findings;
 pub mod measuring;
 pub mod patterns;
 pub mod privileges;
+pub mod slow;
 
 use std::{
     collections::HashSet,
@@ -31,14 +32,15 @@ use tracing::{debug, error, warn};
 use crate::{
     api::{CollectError, Collected, Source, Status},
     cli::object_build_id,
-    config::Config,
+    config::{Config, Sql, slow_ns},
     database::advice::report::AdviceReport,
     database::{AskedDatabase, Databases},
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
     metrics::{Build, ExitCount, ServiceView},
     queries::History,
-    store::Store,
+    store::{Recent, Store},
     targets::{Service, TraceTable, Tracker},
+    traffic::Thresholds,
 };
 
 /// Process events from the kernel side.
@@ -54,6 +56,9 @@ pub struct Daemon {
     advice: advising::Known,
     databases: Databases,
     store: Store,
+    /// The latest slow statements.
+    recent: Arc<Recent>,
+    sql: Sql,
     history: Arc<History>,
     scanned: AtomicBool,
     /// Events may bring the next scan forward.
@@ -71,8 +76,10 @@ impl Daemon {
         tracker: Tracker,
         decoder: Decoder,
         store: Store,
+        sql: &Sql,
     ) -> Self {
         decoder.set_routes(tracker.routes());
+        decoder.set_slow(thresholds(sql, &tracker));
         Self {
             traced: kernel.traced(),
             kernel,
@@ -82,6 +89,8 @@ impl Daemon {
             advice: advising::Known::default(),
             databases: Databases::default(),
             store,
+            recent: Arc::default(),
+            sql: sql.clone(),
             history: Arc::default(),
             scanned: AtomicBool::new(false),
             scan_sooner: Notify::new(),
@@ -120,6 +129,9 @@ impl Daemon {
             .await;
         // After ids of former services were forgotten.
         self.decoder.set_routes(self.tracker().routes());
+        // Those of `[sql]` stay until the next start, as everything else there does.
+        self.decoder
+            .set_slow(thresholds(&self.sql, &self.tracker()));
     }
 
     /// Runs a change of targets off the runtime's threads, since it reads `/proc`, and looks for
@@ -266,6 +278,19 @@ impl TraceTable for Marking<'_> {
     }
 }
 
+/// From which time on statements are slow.
+fn thresholds(sql: &Sql, tracker: &Tracker) -> Thresholds {
+    let services = tracker.slow_ms().into_iter();
+    let databases = sql.databases.iter();
+    Thresholds {
+        all: slow_ns(sql.slow_ms),
+        services: services.map(|(id, ms)| (id, slow_ns(ms))).collect(),
+        databases: databases
+            .map(|database| (database.name.clone(), slow_ns(database.slow_ms)))
+            .collect(),
+    }
+}
+
 /// A service as the metrics want it.
 fn view(service: &Service) -> ServiceView {
     ServiceView {
@@ -321,6 +346,10 @@ impl Source for Daemon {
 
     fn store(&self) -> Store {
         self.store.clone()
+    }
+
+    fn recent(&self) -> Arc<Recent> {
+        Arc::clone(&self.recent)
     }
 
     fn history(&self) -> Arc<History> {

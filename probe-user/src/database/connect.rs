@@ -212,13 +212,13 @@ impl ConnectError {
         }
     }
 
-    /// A connection that was there and is not any more.
+    /// A connection that was there and is of no use any more.
     pub(super) fn lost(place: &str, what: &str) -> Self {
         Self {
             step: Step::Server,
             place: place.to_owned(),
-            what: format!("the connection is lost: {what}"),
-            hint: "it is opened again".to_owned(),
+            what: format!("it stopped answering: {what}"),
+            hint: "a new connection is opened".to_owned(),
         }
     }
 

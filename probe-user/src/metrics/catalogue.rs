@@ -481,6 +481,16 @@ catalogue! {
         "Time that it took to read the kernel's tables for this scrape."
         => "max_over_time(hostprobe_scrape_duration_seconds[1h])"
 
+    SLOW_QUERIES: Counter<3> = "hostprobe_slow_queries_total" ["service", "side", "db_namespace"]
+        None Postgres PAYLOAD_PROBE;
+        "Statements that took at least as long as their threshold (sql.slow_ms, that of the service or of the database), as the service saw them as their server or client: every one is counted, whatever the log and the store have room for. /api/slow-queries and hostprobe slow have the statements."
+        => "sum by (service, side, db_namespace) (increase(hostprobe_slow_queries_total[1h])) > 0"
+
+    SLOW_QUERIES_DROPPED: Counter<0> = "hostprobe_slow_queries_dropped_total" []
+        None Postgres PAYLOAD_PROBE;
+        "Slow statements that were counted, but neither logged nor stored, because too many came at once. hostprobe_store_dropped_total has those that the store had no room for."
+        => "increase(hostprobe_slow_queries_dropped_total[1h]) > 0"
+
     STORE_UP: Gauge<0> = "hostprobe_store_up" []
         None Store FedBy::Daemon;
         "1 when the store can be written, 0 while it can't; the log and /api/status say why. Absent when none is configured."

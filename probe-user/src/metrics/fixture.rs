@@ -61,6 +61,7 @@ impl Fixture {
                 },
                 findings: (services > 0).then(finding).into_iter().collect(),
                 not_compared: 2,
+                slow_dropped: 6,
                 at_ns: 5_000_000_000,
             },
             services: (1..=services).map(service).collect(),
@@ -307,6 +308,7 @@ fn database(timing: Timing) -> DatabaseReport {
             server_errors: [("admin_shutdown".into(), 1)].into(),
             cancels: 4,
         },
+        slow: [("shop".into(), 2)].into(),
     }
 }
 

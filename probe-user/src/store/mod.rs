@@ -24,6 +24,7 @@ mod examine;
 mod migrations;
 mod place;
 mod query_stats;
+mod recent;
 mod record;
 mod report;
 mod retention;
@@ -49,6 +50,7 @@ use tokio_util::sync::CancellationToken;
 pub use error::StoreError;
 pub use examine::{Examination, examine};
 pub use place::default_file;
+pub use recent::Recent;
 pub use record::{
     Cursor, DEFAULT_LIMIT, Kind, MAX_LIMIT, Page, QueryStats, Record, Side, SlowQuery,
     SlowQueryFilter,

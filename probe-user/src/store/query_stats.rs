@@ -87,23 +87,40 @@ pub(super) async fn sums(
     to_ms: i64,
 ) -> Result<Vec<QueryStats>, StoreError> {
     const DOING: &str = "cannot read what statements did";
-    let rows = sqlx::query(
-        "SELECT q.from_ms, q.to_ms, q.host, q.service, q.side, q.database_name, q.fingerprint, \
-         q.calls, q.errors, q.row_count, q.busy_ns, q.buckets, \
-         COALESCE(s.operation, '') AS operation, COALESCE(s.sql, '') AS sql \
-         FROM query_stats q LEFT JOIN statements s ON s.fingerprint = q.fingerprint \
-         WHERE q.from_ms >= $1 AND q.from_ms < $2",
-    )
-    .bind(from_ms)
-    .bind(to_ms)
-    .fetch_all(readers)
-    .await
-    .doing(DOING)?;
     let mut sums = Sums::default();
-    for row in &rows {
-        sums.add(read(row).doing(DOING)?);
+    let mut from = from_ms;
+    // Hour by hour, so that a month is not in memory at once. An hour that is summed up meanwhile is
+    // read before or after that, never in between.
+    loop {
+        let next = sqlx::query(
+            "SELECT MIN(from_ms) FROM query_stats WHERE from_ms >= $1 AND from_ms < $2",
+        )
+        .bind(from)
+        .bind(to_ms)
+        .fetch_one(readers)
+        .await
+        .doing(DOING)?;
+        let Some(next): Option<i64> = next.try_get(0).doing(DOING)? else {
+            return Ok(sums.finish());
+        };
+        let hour_ends = next - next.rem_euclid(HOUR_MS) + HOUR_MS;
+        let rows = sqlx::query(
+            "SELECT q.from_ms, q.to_ms, q.host, q.service, q.side, q.database_name, q.fingerprint, \
+             q.calls, q.errors, q.row_count, q.busy_ns, q.buckets, \
+             COALESCE(s.operation, '') AS operation, COALESCE(s.sql, '') AS sql \
+             FROM query_stats q LEFT JOIN statements s ON s.fingerprint = q.fingerprint \
+             WHERE q.from_ms >= $1 AND q.from_ms < $2",
+        )
+        .bind(from)
+        .bind(hour_ends.min(to_ms))
+        .fetch_all(readers)
+        .await
+        .doing(DOING)?;
+        for row in &rows {
+            sums.add(read(row).doing(DOING)?);
+        }
+        from = hour_ends;
     }
-    Ok(sums.finish())
 }
 
 /// Windows that are older than this are summed up, in milliseconds.

@@ -159,7 +159,7 @@ impl SlowQuery {
         (at_ms.clamp(0, (1 << 42) - 1) << ID_BITS) | i64::from(low)
     }
 
-    fn text_bytes(&self) -> usize {
+    pub(super) fn text_bytes(&self) -> usize {
         let optional = [
             &self.database,
             &self.user,

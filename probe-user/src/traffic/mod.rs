@@ -11,6 +11,7 @@ mod http;
 mod latencies;
 mod n_plus_one;
 mod postgres;
+mod slow;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -36,6 +37,7 @@ pub use postgres::{
     ConnectionReport, ConnectionState, DatabaseReport, Encryption, Fingerprint, FingerprintReport,
     PostgresSeries, StatementKey, StatementOutcome, StatisticsDelta, Totals, class, condition,
 };
+pub use slow::{Client, SlowStatement, Thresholds};
 use streams::Streams;
 pub use timing::{BOUNDS_NS, Timing};
 
@@ -62,6 +64,8 @@ pub struct Limits {
     pub postgres: protocol::Limits,
     /// When statements look like a loop around a query.
     pub n_plus_one: NPlusOneSettings,
+    /// Whether slow statements are handed out as they were sent, with their literals.
+    pub capture_literals: bool,
 }
 
 impl Default for Limits {
@@ -74,6 +78,7 @@ impl Default for Limits {
             http: http1::Limits::default(),
             postgres: protocol::Limits::default(),
             n_plus_one: NPlusOneSettings::default(),
+            capture_literals: false,
         }
     }
 }
@@ -137,6 +142,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Statements that were not compared with others for lack of room.
     pub not_compared: u64,
+    /// Slow statements that were counted, but not handed on for lack of room.
+    pub slow_dropped: u64,
     /// When this was so, `CLOCK_MONOTONIC` nanoseconds.
     pub at_ns: u64,
 }
@@ -166,7 +173,11 @@ impl ServiceTraffic {
     fn new(limits: &Limits, templates: Arc<Templates>) -> Self {
         Self {
             http: http::Http::new(limits.series, limits.routes, templates),
-            postgres: postgres::Postgres::new(limits.series, limits.fingerprints),
+            postgres: postgres::Postgres::new(
+                limits.series,
+                limits.fingerprints,
+                limits.capture_literals,
+            ),
             reported: None,
             tls_connections: 0,
             tls_decoded: 0,
@@ -238,6 +249,26 @@ impl Traffic {
     /// Loops around queries that are worth a warning, since the last call.
     pub fn take_warnings(&mut self) -> Vec<Finding> {
         self.correlation.take_warnings()
+    }
+
+    /// Says from which time on statements are slow.
+    pub fn set_slow(&mut self, thresholds: Thresholds) {
+        self.correlation.slow.set_thresholds(thresholds);
+    }
+
+    /// Slow statements of which nothing more will be known, since the last call.
+    pub fn take_slow(&mut self) -> Vec<SlowStatement> {
+        self.correlation.slow.take()
+    }
+
+    /// So many slow statements were taken, but not handed on for lack of room.
+    pub fn slow_dropped(&mut self, number: u64) {
+        self.correlation.slow.drop_more(number);
+    }
+
+    /// Lets slow statements go that wait for the end of their requests: it will not be seen.
+    pub fn release_slow(&mut self) {
+        self.correlation.release_slow();
     }
 
     /// A connection of this service changed its state.
@@ -318,6 +349,7 @@ impl Traffic {
             epoch_offset_ns: 0,
             findings: self.correlation.findings(),
             not_compared: self.correlation.not_compared(),
+            slow_dropped: self.correlation.slow.dropped(),
             at_ns: self.correlation.now_ns(),
         }
     }

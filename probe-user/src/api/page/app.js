@@ -7,6 +7,8 @@ import { followAdvice } from "./advice.js";
 import { drawFindings } from "./findings.js";
 import { between, bytes, duration, quantile, short, uptime } from "./numbers.js";
 import { drawDatabase } from "./database.js";
+import { pollPatterns } from "./patterns.js";
+import { askSlow, drawSlow } from "./slow.js";
 import { drawTraffic, headline, trafficCalls } from "./traffic.js";
 
 const POLL_MS = 2000;
@@ -313,6 +315,7 @@ function connection(text, kind) {
 
 async function poll() {
   try {
+    const slow = askSlow();
     const response = await fetch("/api/overview", { cache: "no-store", signal: AbortSignal.timeout(8000) });
     const answer = await response.json();
     if (!response.ok) {
@@ -327,8 +330,10 @@ async function poll() {
     failures = 0;
     connection("live", "good");
     draw();
+    drawSlow($("slow"), await slow);
     // Beside it: databases that are slow to answer must not hold the page up.
     pollActivity($("activity")).catch(() => {});
+    pollPatterns().catch(() => {});
   } catch (error) {
     failures += 1;
     connection(failures > 1 ? "no answer: is hostprobe running?" : "waiting", failures > 1 ? "bad" : "");

@@ -9,7 +9,7 @@ use lru::LruCache;
 use rustc_hash::FxHashMap;
 
 use super::{Call, DbTally, Unattributed, statement_routes::Executed};
-use crate::traffic::n_plus_one::Scope;
+use crate::traffic::{n_plus_one::Scope, slow::Waiting};
 
 /// Processes that are remembered to hand work from thread to thread.
 const MOVING: usize = 4_096;
@@ -41,6 +41,8 @@ pub(super) struct InFlight {
     /// When the latest statement that was attributed by thread began.
     pub(super) latest_ns: u64,
     pub(super) scope: Scope,
+    /// Its slow statements, which wait for its route.
+    pub(super) slow: Vec<Waiting>,
     /// Which statements these are.
     pub(super) executed: Executed,
     /// Servers that its process has pools for, with the time for which each had been saturated when
@@ -52,6 +54,11 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
+    /// The trace that it came with.
+    pub(super) fn trace(&self) -> Option<u128> {
+        self.trace
+    }
+
     /// Why what was attributed by thread is not certain.
     pub(super) fn doubt(&self) -> Option<Unattributed> {
         self.doubt
@@ -108,6 +115,10 @@ impl Flights {
         self.requests.get_mut(&key)
     }
 
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut InFlight> {
+        self.requests.values_mut()
+    }
+
     /// Requests in flight in a process.
     pub(super) fn of_process(&self, tgid: u32) -> usize {
         self.processes.get(&tgid).copied().unwrap_or(0)
@@ -158,6 +169,7 @@ impl Flights {
                 by_trace: DbTally::default(),
                 latest_ns: 0,
                 scope: Scope::default(),
+                slow: Vec::new(),
                 executed: Executed::default(),
                 saturated: Vec::new(),
                 waited_ns: None,

@@ -39,6 +39,7 @@ use super::{
     ConnectionState,
     n_plus_one::{Detector, Finding, FindingCounts, Pattern, RouteKey, Settings},
     other, series,
+    slow::{Slow, SlowStatement, Thresholds, Waiting},
 };
 use crate::{
     sql::Operation,
@@ -181,6 +182,7 @@ pub(super) struct Correlation {
     services: BTreeMap<u16, ServiceDb>,
     pools: Pools,
     detector: Detector,
+    pub(super) slow: Slow,
     limit: usize,
     now_ns: u64,
     sweep_ns: u64,
@@ -195,6 +197,7 @@ impl Correlation {
             services: BTreeMap::new(),
             pools: Pools::default(),
             detector: Detector::new(settings),
+            slow: Slow::new(Thresholds::default()),
             limit,
             now_ns: 0,
             sweep_ns: 0,
@@ -254,6 +257,9 @@ impl Correlation {
                 .then_some(Unattributed::RequestUnknown))
             .or(too_late.then_some(Unattributed::RequestOver));
         let service = request.service;
+        self.release(&mut request, |waiting| {
+            (waiting.by_trace || doubt.is_none()).then_some(&route)
+        });
         if let Some(waited_ns) = request.waited_ns.filter(|_| doubt.is_none()) {
             self.pools.waited(service, waited_ns);
         }
@@ -348,8 +354,14 @@ impl Correlation {
         }
     }
 
-    /// A statement of a client has ended.
-    pub(super) fn statement(&mut self, stream: u64, service: u16, statement: &Statement) {
+    /// A statement of a client has ended; `slow` if it was.
+    pub(super) fn statement(
+        &mut self,
+        stream: u64,
+        service: u16,
+        statement: &Statement,
+        slow: Option<Box<SlowStatement>>,
+    ) {
         let connection = self
             .connections
             .entry(stream)
@@ -362,8 +374,16 @@ impl Correlation {
         let pool = connection.pool.map(|(key, _)| key);
         let taken = pool.map(|key| (key.peer, connection.taken_ns));
         match self.owner(service, statement, by_thread) {
-            Ok(owner) => self.attributed(owner, tally, statement, taken),
+            Ok(owner) => {
+                self.attributed(owner, tally, statement, taken);
+                if let Some(slow) = slow {
+                    self.wait(owner, slow);
+                }
+            }
             Err(why) => {
+                if let Some(slow) = slow {
+                    self.slow.hand_out(*slow);
+                }
                 self.unattributed(service, why, tally);
                 self.in_burst(stream, statement);
             }
@@ -442,6 +462,48 @@ impl Correlation {
             .observe(&mut request.scope, request.service, statement, u64::MAX);
     }
 
+    /// A slow statement waits for the route of its request.
+    fn wait(&mut self, owner: Owner, statement: Box<SlowStatement>) {
+        let (Owner::Thread(key) | Owner::Trace(key)) = owner;
+        match self.flights.get_mut(key) {
+            Some(request) if self.slow.may_wait() => request.slow.push(Waiting {
+                statement,
+                by_trace: matches!(owner, Owner::Trace(_)),
+            }),
+            _ => self.slow.hand_out(*statement),
+        }
+    }
+
+    /// Hands out the slow statements of a request, with its route where that is certain.
+    fn release<'a>(
+        &mut self,
+        request: &mut InFlight,
+        route: impl Fn(&Waiting) -> Option<&'a RouteKey>,
+    ) {
+        for waiting in std::mem::take(&mut request.slow) {
+            let route = route(&waiting).cloned();
+            let mut statement = *waiting.statement;
+            if route.is_some() {
+                statement.trace_id = statement.trace_id.or(request.trace());
+                statement.route = route;
+            }
+            self.slow.waited(statement);
+        }
+    }
+
+    /// Hands out all slow statements that wait for their requests.
+    pub(super) fn release_slow(&mut self) {
+        self.release_late(|_| true);
+    }
+
+    fn release_late(&mut self, is_late: impl Fn(&Waiting) -> bool) {
+        for request in self.flights.all_mut() {
+            for waiting in request.slow.extract_if(.., |waiting| is_late(waiting)) {
+                self.slow.waited(*waiting.statement);
+            }
+        }
+    }
+
     fn unattributed(&mut self, service: u16, why: Unattributed, tally: DbTally) {
         let service = self.services.entry(service).or_default();
         service.unattributed.entry(why).or_default().add(tally);
@@ -497,6 +559,7 @@ impl Correlation {
             self.unattributed(request.service, Unattributed::RequestUnknown, lost);
         }
         self.detector.discard(&mut request.scope);
+        self.release(request, |_| None);
     }
 
     /// It is that late; what has become quiet is over.
@@ -507,6 +570,10 @@ impl Correlation {
         }
         self.sweep_ns = self.now_ns.saturating_add(SWEEP_NS);
         self.flights.pass_time(self.now_ns);
+        if self.slow.any_waits() {
+            let now_ns = self.now_ns;
+            self.release_late(|waiting| waiting.is_late(now_ns));
+        }
         for connection in self.connections.values_mut() {
             let quiet_ns = self.now_ns.saturating_sub(connection.burst.ended_ns());
             let holds = connection.burst.len() > 0 && !connection.is_waiting();
@@ -524,6 +591,7 @@ impl Correlation {
         }
         self.pools.forget(services);
         self.detector.forget(services);
+        self.slow.forget(services);
     }
 
     /// The latest time that is known.
