@@ -157,6 +157,13 @@ const NEEDS: &[Need] = &[
     },
     Need {
         group: Group::Test,
+        name: "HypoPG for PostgreSQL 15",
+        why: "the tests of index advice have the planner judge indexes that do not exist",
+        met: Met::File("/usr/share/postgresql/15/extension/hypopg.control"),
+        source: Source::Apt(&["postgresql-15-hypopg"]),
+    },
+    Need {
+        group: Group::Test,
         name: "openssl",
         why: "makes the certificates of the servers that the tests speak TLS with",
         met: Met::Command("openssl"),

@@ -86,6 +86,7 @@ pub fn router(source: Arc<dyn Source>) -> Router {
         .route("/page/slow.js", get(page::slow))
         .route("/page/advice.js", get(page::advice))
         .route("/page/activity.js", get(page::activity))
+        .route("/page/patterns.js", get(page::patterns))
         .route("/page/app.css", get(page::style))
         .route("/metrics", get(scrape::metrics))
         .route("/healthz", get(health::healthz))

@@ -43,6 +43,10 @@ pub(super) async fn findings() -> Response {
     module(include_str!("page/findings.js"))
 }
 
+pub(super) async fn patterns() -> Response {
+    module(include_str!("page/patterns.js"))
+}
+
 pub(super) async fn slow() -> Response {
     module(include_str!("page/slow.js"))
 }

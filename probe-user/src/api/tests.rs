@@ -29,7 +29,7 @@ mod database;
 mod queries;
 mod traffic;
 
-const PATHS: [&str; 24] = [
+const PATHS: [&str; 25] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
@@ -40,6 +40,7 @@ const PATHS: [&str; 24] = [
     "/page/slow.js",
     "/page/advice.js",
     "/page/activity.js",
+    "/page/patterns.js",
     "/page/app.css",
     "/metrics",
     "/healthz",

@@ -3,6 +3,7 @@
 mod check;
 mod client;
 mod generate;
+mod report;
 mod run;
 mod slow;
 
@@ -58,6 +59,12 @@ enum Command {
         /// Print the findings as JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Print what the running daemon found out.
+    Report {
+        /// About what.
+        #[command(subcommand)]
+        report: report::Report,
     },
     /// Show the latest slow queries that the running daemon knows, oldest first.
     Slow(slow::SlowArgs),
@@ -149,6 +156,7 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
             Ok(config) => check::check(&config, json),
             Err(error) => Ok(bad_config(&error)),
         },
+        Command::Report { report } => report::report(&report),
         Command::Slow(args) => slow::slow(&args),
         Command::Config(args) => match Config::load(&args.sources()) {
             Ok(config) => print(&config.to_toml()?),

@@ -7,6 +7,7 @@ import { followAdvice } from "./advice.js";
 import { drawFindings } from "./findings.js";
 import { between, bytes, duration, quantile, short, uptime } from "./numbers.js";
 import { drawDatabase } from "./database.js";
+import { pollPatterns } from "./patterns.js";
 import { askSlow, drawSlow } from "./slow.js";
 import { drawTraffic, headline, trafficCalls } from "./traffic.js";
 
@@ -332,6 +333,7 @@ async function poll() {
     drawSlow($("slow"), await slow);
     // Beside it: databases that are slow to answer must not hold the page up.
     pollActivity($("activity")).catch(() => {});
+    pollPatterns().catch(() => {});
   } catch (error) {
     failures += 1;
     connection(failures > 1 ? "no answer: is hostprobe running?" : "waiting", failures > 1 ? "bad" : "");

@@ -15,6 +15,7 @@ pub mod housekeeping;
 pub mod plan;
 pub mod predicate;
 pub mod report;
+mod rewriter;
 pub mod round;
 pub mod search;
 pub mod session;

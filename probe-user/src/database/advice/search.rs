@@ -1,6 +1,9 @@
 //! Looks for the indexes that one statement lacks, and has the planner judge them.
 
-use std::{collections::HashMap, time::Instant};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    time::Instant,
+};
 
 use super::{
     candidate::{Candidate, Ideas, ideas},
@@ -201,12 +204,9 @@ impl<'s> Search<'s> {
         scan: &Scan,
         table: &Table,
     ) -> Result<Ideas, sqlx::Error> {
-        if !self.columns.contains_key(&table.oid) {
-            let read = columns(planner.connection(), table).await?;
-            self.columns.insert(table.oid, read);
-        }
-        let Some(columns) = self.columns.get(&table.oid) else {
-            return Ok(Ideas::default());
+        let columns = match self.columns.entry(table.oid) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(columns(planner.connection(), table).await?),
         };
         Ok(ideas(scan, table, columns, &self.catalog.indexes_of(table)))
     }

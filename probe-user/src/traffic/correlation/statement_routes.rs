@@ -82,7 +82,7 @@ impl Routes {
 mod tests {
     use super::*;
 
-    fn route(number: usize) -> RouteKey {
+    fn route(number: u32) -> RouteKey {
         RouteKey {
             method: "GET",
             route: format!("/{number}").into(),
@@ -92,15 +92,15 @@ mod tests {
     #[test]
     fn memory_is_bounded_and_what_runs_stays() {
         let mut routes = Routes::default();
-        for number in 0..2_000 {
+        for number in 0..2_000_u32 {
             let mut executed = Executed::default();
-            (0..100).for_each(|n| executed.add(number * 100 + n));
+            (0..100).for_each(|n| executed.add(u64::from(number * 100 + n)));
             assert_eq!(executed.0.len(), PER_REQUEST);
             executed.0.clear();
-            executed.add(number + 10);
+            executed.add(u64::from(number) + 10);
             executed.add(7);
             executed.add(7);
-            routes.add(&executed, &route(number as usize % 20));
+            routes.add(&executed, &route(number % 20));
         }
         let report = routes.report();
         assert_eq!(report.len(), STATEMENTS);
