@@ -272,8 +272,7 @@ fn the_most_specific_threshold_decides() -> Result<()> {
         .with("[[sql.database]]\nname = \"reporting\"\nslow_ms = 400");
     let probe = Probe::start(&site, &config)?;
     let in_reporting = |statement: &str| -> Result<String> {
-        let connect = format!("\\connect reporting");
-        postgres.psql(&postgres.over_tcp(), &[&connect, statement])
+        postgres.psql(&postgres.over_tcp(), &["\\connect reporting", statement])
     };
     postgres.psql(
         &postgres.over_tcp(),

@@ -122,6 +122,7 @@ struct SlowQuery {
     sql: String,
     text: Option<String>,
     duration_seconds: f64,
+    shared_latency: bool,
     sqlstate: Option<String>,
     method: Option<String>,
     route: Option<String>,
@@ -343,12 +344,18 @@ fn row(query: &SlowQuery) -> [String; 6] {
     });
     [
         when(query.at),
-        table::duration(query.duration_seconds),
+        took(query),
         query.service.clone(),
         query.database.clone().unwrap_or_else(dash),
         place.unwrap_or_else(dash),
         statement(query),
     ]
+}
+
+/// Of statements that were sent together, the time is that of all of them.
+fn took(query: &SlowQuery) -> String {
+    let sign = if query.shared_latency { "≤" } else { "" };
+    format!("{sign}{}", table::duration(query.duration_seconds))
 }
 
 /// With why it failed before it, because the end may not fit.

@@ -173,9 +173,7 @@ impl Layout {
             let gap = if at == last { 0 } else { GAP };
             column.set_padding((0, gap));
             let width = Width::Fixed(width.saturating_add(gap));
-            column.set_constraint(if at < last {
-                ColumnConstraint::Absolute(width)
-            } else if self.terminal.width.is_some() {
+            column.set_constraint(if at < last || self.terminal.width.is_some() {
                 ColumnConstraint::Absolute(width)
             } else {
                 ColumnConstraint::ContentWidth
