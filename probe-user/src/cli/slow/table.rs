@@ -8,6 +8,8 @@ use comfy_table::{
 
 /// Space between two columns.
 const GAP: u16 = 2;
+/// Stands in no cell, see [`printable`].
+const NOWHERE: char = '\u{1}';
 /// The least that is left for the last column.
 const LEAST: u16 = 20;
 
@@ -160,23 +162,27 @@ impl Layout {
             table.set_width(u16::MAX);
         }
         let cells = cells.zip(self.columns).map(|(cell, column)| {
-            Cell::new(cell).set_alignment(match column.right {
+            let cell = Cell::new(cell).set_alignment(match column.right {
                 true => CellAlignment::Right,
                 false => CellAlignment::Left,
-            })
+            });
+            // What is too long is cut where the column ends, not before the word that does not fit.
+            cell.set_delimiter(NOWHERE)
         });
         let mut row = Row::from(cells.collect::<Vec<Cell>>());
-        row.max_height(1);
+        if self.terminal.width.is_some() {
+            row.max_height(1);
+        }
         table.add_row(row);
         let last = self.widths.len().saturating_sub(1);
         for (at, (column, width)) in table.column_iter_mut().zip(&self.widths).enumerate() {
             let gap = if at == last { 0 } else { GAP };
             column.set_padding((0, gap));
             let width = Width::Fixed(width.saturating_add(gap));
-            column.set_constraint(if at < last || self.terminal.width.is_some() {
-                ColumnConstraint::Absolute(width)
-            } else {
-                ColumnConstraint::ContentWidth
+            column.set_constraint(match self.terminal.width {
+                Some(_) => ColumnConstraint::Absolute(width),
+                None if at < last => ColumnConstraint::LowerBoundary(width),
+                None => ColumnConstraint::ContentWidth,
             });
         }
         table.trim_fmt()
@@ -260,6 +266,22 @@ mod tests {
         };
         let lines = lines(terminal, &ROWS);
         assert!(lines[1].ends_with("order by created desc"), "{lines:#?}");
+        assert!(
+            lines[2].starts_with("a-very-long-service-name"),
+            "{lines:#?}"
+        );
+    }
+
+    /// A route has a blank after its method; what is behind it says more than what is before.
+    #[test]
+    fn a_cell_that_is_too_long_is_cut_at_its_end() {
+        let terminal = Terminal {
+            width: Some(60),
+            colours: false,
+        };
+        let rows = [["GET /customers/{id}/orders", "1 s", "select 1"]; 2];
+        let lines = lines(terminal, &rows);
+        assert!(lines[1].starts_with("GET /customers/"), "{lines:#?}");
     }
 
     #[test]
