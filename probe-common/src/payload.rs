@@ -72,8 +72,8 @@ pub struct PayloadHeader {
     pub transport: u8,
     /// 1 when the bytes are the clear text of an encrypted connection.
     pub tls: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// What [`Self::peer`] is: 4 an IPv4 address, 6 a folded IPv6 address, 0 nothing.
+    pub peer_family: u8,
     /// Stands for the other end's address: the IPv4 address, or the four words of an IPv6 address
     /// folded into one; 0 when there is none or it is not known.
     pub peer: u32,
@@ -181,8 +181,10 @@ pub struct Stream {
     /// A [`Role`]: what the first bytes that were seen say of a connection that was open before. Only for
     /// telling what threads wait for; the decoders look closer.
     pub inferred_role: u8,
+    /// Of the other end, see [`PayloadHeader::peer_family`].
+    pub peer_family: u8,
     /// Zero.
-    pub reserved2: u32,
+    pub reserved2: [u8; 3],
 }
 kernel_abi!(Stream, 32);
 

@@ -126,7 +126,7 @@ fn tell(stream: &Stream, kind: PayloadKind, now_ns: u64) {
         role: stream.role,
         transport: stream.transport,
         tls: stream.tls,
-        reserved: 0,
+        peer_family: stream.peer_family,
         peer: stream.peer,
         unused_bytes: 0,
         reserved2: 0,
@@ -136,7 +136,7 @@ fn tell(stream: &Stream, kind: PayloadKind, now_ns: u64) {
 
 /// A stream of which nothing was said yet.
 #[inline(always)]
-fn new_stream(service: u16, transport: Transport, role: Role, peer: u32) -> Stream {
+fn new_stream(service: u16, transport: Transport, role: Role, peer: Peer) -> Stream {
     let mut number = 0;
     if let Some(last) = STREAM_NUMBERS.get_ptr_mut(0) {
         // SAFETY: this CPU's own value.
@@ -151,7 +151,7 @@ fn new_stream(service: u16, transport: Transport, role: Role, peer: u32) -> Stre
         id: u64::from(cpu) << 48 | number,
         sent: 0,
         received: 0,
-        peer,
+        peer: peer.address,
         service,
         class: StreamClass::Unknown as u8,
         looks: 0,
@@ -159,27 +159,46 @@ fn new_stream(service: u16, transport: Transport, role: Role, peer: u32) -> Stre
         transport: transport as u8,
         tls: 0,
         inferred_role: Role::Unknown as u8,
-        reserved2: 0,
+        peer_family: peer.family,
+        reserved2: [0; 3],
     }
 }
 
-/// Stands for the other end's address, see [`PayloadHeader::peer`].
+/// The other end, see [`PayloadHeader::peer`] and [`PayloadHeader::peer_family`].
+#[derive(Clone, Copy)]
+struct Peer {
+    address: u32,
+    family: u8,
+}
+
+impl Peer {
+    const UNKNOWN: Self = Self {
+        address: 0,
+        family: 0,
+    };
+}
+
+/// Who is at the other end.
 #[inline(always)]
-fn peer_of(sk: *const u8, transport: Transport) -> u32 {
+fn peer_of(sk: *const u8, transport: Transport) -> Peer {
     let (v4, v6) = (offset!(sock_daddr), offset!(sock_v6_daddr));
     if transport as u8 != Transport::Tcp as u8 {
-        return 0;
+        return Peer::UNKNOWN;
     }
     if v6 != MISSING as usize
         && let Ok(AF_INET6) = read::<u16>(sk, offset!(sock_family))
         && let Ok([a, b, c, d]) = read::<[u32; 4]>(sk, v6)
     {
-        return a ^ b ^ c ^ d;
+        return Peer {
+            address: a ^ b ^ c ^ d,
+            family: 6,
+        };
     }
     if v4 == MISSING as usize {
-        return 0;
+        return Peer::UNKNOWN;
     }
-    read::<u32>(sk, v4).unwrap_or(0)
+    let family = if v6 == MISSING as usize { 0 } else { 4 };
+    read::<u32>(sk, v4).map_or(Peer::UNKNOWN, |address| Peer { address, family })
 }
 
 /// A call that moved bytes through a socket.
@@ -319,7 +338,7 @@ fn header(
         role: stream.role,
         transport: stream.transport,
         tls: stream.tls,
-        reserved: 0,
+        peer_family: stream.peer_family,
         peer: stream.peer,
         unused_bytes: 0,
         reserved2: 0,
@@ -329,7 +348,7 @@ fn header(
 /// Begins a stream of clear text that no socket is known for; its number is its key.
 #[inline(always)]
 pub(crate) fn begin_alone(service: u16) -> u64 {
-    let mut stream = new_stream(service, Transport::Tcp, Role::Unknown, 0);
+    let mut stream = new_stream(service, Transport::Tcp, Role::Unknown, Peer::UNKNOWN);
     stream.tls = 1;
     let _ = STREAMS.insert(stream.id, stream, 0);
     stream.id

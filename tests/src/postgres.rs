@@ -60,6 +60,47 @@ impl Cluster {
         cluster.with(&settings)
     }
 
+    /// Makes the files of a standby that follows a running cluster.
+    ///
+    /// # Errors
+    /// The copy failed; the message says why.
+    pub fn standby_of(primary: &Postgres) -> Result<Self> {
+        let copy = need(&format!("{PROGRAMS}/pg_basebackup"), "postgresql-client-15")?;
+        let directory = TempDir::with_prefix("hostprobe-standby-")?;
+        let user = User::from_name("postgres")?.context("there is no user postgres")?;
+        nix::unistd::chown(directory.path(), Some(user.uid), Some(user.gid))?;
+        let cluster = Self {
+            directory: Arc::new(directory),
+            address: free_address()?,
+        };
+        let mut command = as_postgres(&copy);
+        command
+            .args(primary.over_unix())
+            .args([
+                "--checkpoint=fast",
+                "--write-recovery-conf",
+                "--no-sync",
+                "-D",
+            ])
+            .arg(cluster.data());
+        run("pg_basebackup", command)?;
+        let settings = format!(
+            "port = {}\nunix_socket_directories = '{}'",
+            cluster.address.port(),
+            cluster.directory.path().display()
+        );
+        cluster.with(&settings)
+    }
+
+    /// Replaces the rules that say who may log in from where.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn with_access_rules(self, rules: &str) -> Result<Self> {
+        std::fs::write(self.data().join("pg_hba.conf"), rules)?;
+        Ok(self)
+    }
+
     /// Adds lines to the server's settings; the last of several for one setting counts.
     ///
     /// # Errors
@@ -90,6 +131,11 @@ impl Cluster {
             certificate.certificate.display(),
             certificate.key.display()
         ))
+    }
+
+    /// Where it will listen on TCP.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     fn data(&self) -> PathBuf {

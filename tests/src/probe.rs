@@ -30,6 +30,9 @@ pub const SETTLING: Duration = Duration::from_secs(10);
 /// The cause of loss that is no fault: calls that were under way when the probe came.
 pub const BEGAN_UNTRACED: &str = "call_began_untraced";
 
+/// Name of the store in the probe's own directory.
+const STORE: &str = "state/hostprobe.db";
+
 /// A configuration file in the making.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
@@ -115,6 +118,12 @@ impl Probe {
         std::fs::write(&path, config.text(address))?;
         let mut command = site.hostprobe("run");
         command.arg("--config").arg(&path);
+        if !config.text.contains("[store]") {
+            // Never the system's.
+            let store = directory.path().join(STORE);
+            command.arg("--set");
+            command.arg(format!("store.url=sqlite://{}", store.display()));
+        }
         if !config.payload {
             command.args(["--set", "kernel.probes.payload=false"]);
         }
@@ -160,6 +169,11 @@ impl Probe {
     /// The configuration file.
     pub fn config_path(&self) -> PathBuf {
         self.directory.path().join("hostprobe.toml")
+    }
+
+    /// The file that it keeps records in, unless its configuration names another.
+    pub fn store_path(&self) -> PathBuf {
+        self.directory.path().join(STORE)
     }
 
     /// What it has logged so far.
@@ -225,6 +239,17 @@ impl Probe {
     /// As [`Self::stop`].
     pub fn stop_timed(mut self) -> Result<Duration> {
         self.end()
+    }
+
+    /// Ends the probe as the kernel would when memory runs out: it can't do anything about it.
+    ///
+    /// # Errors
+    /// It does not end.
+    pub fn kill(mut self) -> Result<()> {
+        self.stopped = true;
+        self.process.signal(Signal::SIGKILL)?;
+        self.process.wait_ended(PATIENCE)?;
+        Ok(())
     }
 
     fn end(&mut self) -> Result<Duration> {

@@ -149,6 +149,21 @@ const NEEDS: &[Need] = &[
     },
     Need {
         group: Group::Test,
+        name: "PgBouncer",
+        why: "the tests ask one of their own; Debian starts another one on port 6432, which they do not \
+              need",
+        met: Met::File("/usr/sbin/pgbouncer"),
+        source: Source::Apt(&["pgbouncer"]),
+    },
+    Need {
+        group: Group::Test,
+        name: "HypoPG for PostgreSQL 15",
+        why: "the tests of index advice have the planner judge indexes that do not exist",
+        met: Met::File("/usr/share/postgresql/15/extension/hypopg.control"),
+        source: Source::Apt(&["postgresql-15-hypopg"]),
+    },
+    Need {
+        group: Group::Test,
         name: "openssl",
         why: "makes the certificates of the servers that the tests speak TLS with",
         met: Met::Command("openssl"),

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use probe_user::{
-    sql::{Operation, SqlInfo},
-    traffic::{Confidence, DbReport, DbTally, Finding, Pattern, RouteKey, Unattributed},
+    sql::{Operation, SqlCache, SqlInfo},
+    traffic::{
+        Confidence, DbReport, DbTally, Finding, Pattern, RouteCount, RouteKey, StatementRoutes,
+        Unattributed,
+    },
 };
 
-use crate::total;
+use crate::{TOP, total};
 
 /// Method, route, statements a second, typical nanoseconds each.
 const DB: [(&str, &str, f64, f64); 5] = [
@@ -35,8 +38,32 @@ pub(crate) fn db_by_request(seconds: f64) -> DbReport {
             (Unattributed::NoRequest, tally(14.0, 900_000.0)),
         ]
         .into(),
+        statement_routes: statement_routes(seconds),
         ..DbReport::default()
     }
+}
+
+/// The routes of the first statements.
+fn statement_routes(seconds: f64) -> StatementRoutes {
+    let mut cache = SqlCache::default();
+    let routes = [
+        ("GET", "/api/products"),
+        ("GET", "/api/products/{id}"),
+        ("POST", "/api/orders"),
+    ];
+    let statements = TOP.iter().zip(routes);
+    statements
+        .filter_map(|((text, rate, ..), (method, route))| {
+            let parsed = cache.parse(text.as_bytes(), false, false);
+            let key = RouteKey {
+                method,
+                route: route.into(),
+            };
+            let calls = total(*rate, seconds);
+            let fingerprint = parsed.parts.first()?.info.fingerprint;
+            Some((fingerprint, vec![RouteCount { key, calls }]))
+        })
+        .collect()
 }
 
 /// Route, query, and what it is like.
@@ -107,6 +134,9 @@ pub(crate) fn findings(at_ns: u64) -> Vec<Finding> {
             }),
             count,
             elapsed_ns,
+            wasted_ns: elapsed_ns / 5 * 4,
+            total_wasted_ns: elapsed_ns / 5 * 4 * (1 + index * index * 40),
+            total_count: u64::from(count) * (1 + index * index * 40),
             confidence,
             times: 1 + index * index * 40,
             at_ns: at_ns.saturating_sub(index * 400_000_000_000),

@@ -3,6 +3,7 @@
 
 mod judged;
 mod loops;
+mod patterns;
 
 use std::{
     collections::BTreeMap,
@@ -21,12 +22,13 @@ use probe_user::{
     api::{CollectError, Collected, Source, Status, serve},
     kernel::snapshot::{ProbeState, ProbeStatus, ProgramRuntime},
     metrics::{Build, ExitCount, ServiceView},
+    queries::History,
     sql::SqlCache,
     targets::Exit,
     traffic::{
         ConnectionReport, ConnectionState, Counts, DatabaseReport, Encryption, Exemplar, Exemplars,
-        Fingerprint, FingerprintReport, HttpClientKey, HttpSeries, HttpServerKey, PostgresSeries,
-        ServiceReport, StatementKey, StatementOutcome, Timing, Totals,
+        Fingerprint, FingerprintReport, HttpClientKey, HttpSeries, HttpServerKey, Latencies,
+        PostgresSeries, ServiceReport, StatementKey, StatementOutcome, Timing, Totals,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -231,6 +233,13 @@ impl Source for Demo {
             return Arc::default();
         }
         judged::verdicts(600.0 + self.begin.elapsed().as_secs_f64())
+    }
+
+    fn history(&self) -> Arc<History> {
+        match self.empty {
+            true => Arc::default(),
+            false => patterns::history(),
+        }
     }
 
     fn status(&self) -> Status {
@@ -463,7 +472,9 @@ fn database(share: f64, seconds: f64) -> DatabaseReport {
                 busy_ns: duration.sum_ns,
             };
             let sql = Arc::clone(&parsed.parts.first()?.info);
-            Some(Fingerprint::with(sql, totals, duration))
+            let mut series = Fingerprint::with(sql, "shop".into(), totals, duration);
+            series.latencies = latencies(calls, *typical_ns);
+            Some(series)
         });
     let rest = |rate: f64, typical_ns: u64| Totals {
         calls: total(rate * share, seconds),
@@ -522,6 +533,23 @@ fn timing(count: u64, typical_ns: f64) -> Timing {
         }
     }
     timing
+}
+
+fn latencies(count: u64, typical_ns: f64) -> Latencies {
+    let mut latencies = Latencies::default();
+    for (factor, share) in SPREAD {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "made-up numbers"
+        )]
+        let (ns, some) = (
+            (typical_ns * factor.min(8.0)) as u64,
+            (count as f64 * share) as u64,
+        );
+        latencies.observe_many(ns, some);
+    }
+    latencies
 }
 
 fn sockets(rate: f64, seconds: f64) -> SocketStats {

@@ -32,8 +32,17 @@ pub(super) struct FoundLoop {
     operation: &'static str,
     /// How often it ran the last time.
     count: u32,
+    /// How often it runs each time, on average.
+    typical_count: f64,
     /// How long that took, pauses included.
     elapsed_seconds: f64,
+    /// An estimate of what one statement for all would have spared: the time of all executions but
+    /// one.
+    wasted_seconds: f64,
+    /// The same over all times.
+    total_wasted_seconds: f64,
+    /// What to do about it.
+    advice: &'static str,
     confidence: &'static str,
     /// How often it was found since the start.
     times: u64,
@@ -58,6 +67,11 @@ pub(super) fn found_loops(report: &Report, names: &ServiceNames<'_>) -> Vec<Foun
 }
 
 impl FoundLoop {
+    /// Whose statement it is: service and fingerprint.
+    pub(super) fn place(&self) -> (String, String) {
+        (self.service.clone(), self.fingerprint.clone())
+    }
+
     fn new(finding: &Finding, names: &ServiceNames<'_>, now_ns: u64) -> Self {
         let route = finding.route.as_ref();
         let age = Duration::from_nanos(now_ns.saturating_sub(finding.at_ns));
@@ -70,7 +84,11 @@ impl FoundLoop {
             sql: finding.sql.text.to_string(),
             operation: finding.sql.operation.as_str(),
             count: finding.count,
+            typical_count: finding.typical_count(),
             elapsed_seconds: seconds(finding.elapsed_ns),
+            wasted_seconds: seconds(finding.wasted_ns),
+            total_wasted_seconds: seconds(finding.total_wasted_ns),
+            advice: finding.advice(),
             confidence: finding.confidence.as_str(),
             times: finding.times,
             seconds_ago: age.as_secs_f64(),

@@ -1,7 +1,7 @@
 //! The small JSON endpoints. The shapes are documented in `openapi.json`, and tests hold both
 //! together.
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State as Shared};
 use serde::Serialize;
 
 use super::{App, CollectError, Status};
@@ -13,6 +13,7 @@ use crate::{
         metric::seconds,
         names,
     },
+    store::{State, StoreReport},
     targets,
 };
 
@@ -72,7 +73,26 @@ pub(super) struct StatusAnswer {
     #[serde(flatten)]
     about: About,
     losses: Vec<LossCount>,
+    store: StoreStatus,
     own_process: Option<OwnProcess>,
+}
+
+/// How the store does.
+#[derive(Serialize)]
+struct StoreStatus {
+    location: String,
+    state: &'static str,
+    reason: Option<String>,
+    queue_records: u64,
+    size_bytes: Option<u64>,
+    kinds: Vec<StoredKind>,
+}
+
+#[derive(Serialize)]
+struct StoredKind {
+    kind: &'static str,
+    written: u64,
+    dropped: u64,
 }
 
 /// The daemon in a few words.
@@ -96,7 +116,7 @@ pub(super) struct LossCount {
 }
 
 /// The services that are watched.
-pub(super) async fn services(State(app): State<App>) -> Result<Json<Services>, CollectError> {
+pub(super) async fn services(Shared(app): Shared<App>) -> Result<Json<Services>, CollectError> {
     let reading = app.collector.read().await?;
     let services = reading
         .collected
@@ -108,7 +128,7 @@ pub(super) async fn services(State(app): State<App>) -> Result<Json<Services>, C
 }
 
 /// The probes, and what their kernel programs cost.
-pub(super) async fn probes(State(app): State<App>) -> Result<Json<Probes>, CollectError> {
+pub(super) async fn probes(Shared(app): Shared<App>) -> Result<Json<Probes>, CollectError> {
     let reading = app.collector.read().await?;
     Ok(Json(Probes {
         probes: probe_list(&reading.collected.snapshot),
@@ -117,11 +137,12 @@ pub(super) async fn probes(State(app): State<App>) -> Result<Json<Probes>, Colle
 }
 
 /// The daemon's state.
-pub(super) async fn status(State(app): State<App>) -> Result<Json<StatusAnswer>, CollectError> {
+pub(super) async fn status(Shared(app): Shared<App>) -> Result<Json<StatusAnswer>, CollectError> {
     let reading = app.collector.read().await?;
     Ok(Json(StatusAnswer {
         about: About::from(&reading.status),
         losses: loss_list(&reading.collected.snapshot),
+        store: StoreStatus::from(&reading.store),
         own_process: reading.own_process,
     }))
 }
@@ -153,6 +174,30 @@ impl From<&Status> for About {
             summary: status.summary.clone(),
             ready: not_ready_because.is_none(),
             not_ready_because,
+        }
+    }
+}
+
+impl From<&StoreReport> for StoreStatus {
+    fn from(report: &StoreReport) -> Self {
+        let (state, reason) = match &report.state {
+            State::Off => ("off", None),
+            State::Opening => ("opening", None),
+            State::Up => ("up", None),
+            State::Down(why) => ("down", Some(why.clone())),
+        };
+        let kinds = report.kinds.iter().map(|kind| StoredKind {
+            kind: kind.kind.as_str(),
+            written: kind.written,
+            dropped: kind.dropped.iter().map(|(_, rows)| rows).sum(),
+        });
+        Self {
+            location: report.location.clone(),
+            state,
+            reason,
+            queue_records: report.queue_records,
+            size_bytes: report.size_bytes,
+            kinds: kinds.collect(),
         }
     }
 }

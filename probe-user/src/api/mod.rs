@@ -4,6 +4,8 @@
 //! Everything is made from a [`Source`], so that it is tested without a kernel. All errors are
 //! `application/problem+json` (RFC 9457).
 
+mod advice;
+mod database;
 mod findings;
 mod health;
 mod host;
@@ -11,8 +13,10 @@ mod json;
 mod overview;
 mod page;
 mod problem;
+mod queries;
 mod scrape;
 mod server;
+mod slow_queries;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -31,6 +35,7 @@ use tower_http::{
     set_header::SetResponseHeaderLayer, timeout::TimeoutLayer,
 };
 
+pub(crate) use database::Database as DatabaseAnswer;
 pub use problem::Problem;
 pub use server::serve;
 pub use source::{CollectError, Collected, Source, Status};
@@ -82,14 +87,22 @@ pub fn router(source: Arc<dyn Source>) -> Router {
         .route("/page/findings.js", get(page::findings))
         .route("/page/host.js", get(page::host))
         .route("/page/verdict.js", get(page::verdict))
+        .route("/page/slow.js", get(page::slow))
+        .route("/page/advice.js", get(page::advice))
+        .route("/page/activity.js", get(page::activity))
+        .route("/page/patterns.js", get(page::patterns))
         .route("/page/app.css", get(page::style))
         .route("/metrics", get(scrape::metrics))
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
         .route("/api/overview", get(overview::overview))
         .route("/api/host", get(host::host))
-        .route("/api/n-plus-one", get(findings::findings))
         .route("/api/verdict", get(verdict::verdicts))
+        .route("/api/advice", get(advice::advice))
+        .route("/api/n-plus-one", get(findings::findings))
+        .route("/api/database", get(database::database))
+        .route("/api/queries", get(queries::queries))
+        .route("/api/slow-queries", get(slow_queries::slow_queries))
         .route("/api/services", get(json::services))
         .route("/api/probes", get(json::probes))
         .route("/api/status", get(json::status))

@@ -14,6 +14,7 @@ mod database;
 mod db;
 mod traffic;
 
+pub(super) use self::traffic::by_name as services_by_name;
 use self::traffic::{StreamNumbers, TrafficNumbers};
 use super::{
     App, CollectError,

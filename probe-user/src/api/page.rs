@@ -51,6 +51,22 @@ pub(super) async fn verdict() -> Response {
     module(include_str!("page/verdict.js"))
 }
 
+pub(super) async fn patterns() -> Response {
+    module(include_str!("page/patterns.js"))
+}
+
+pub(super) async fn slow() -> Response {
+    module(include_str!("page/slow.js"))
+}
+
+pub(super) async fn advice() -> Response {
+    module(include_str!("page/advice.js"))
+}
+
+pub(super) async fn activity() -> Response {
+    module(include_str!("page/activity.js"))
+}
+
 fn module(body: &'static str) -> Response {
     file("text/javascript; charset=utf-8", body)
 }

@@ -14,9 +14,13 @@ use tokio::{
 };
 
 use crate::{
+    database::AskedDatabase,
+    database::advice::report::AdviceReport,
     host::HostReport,
     kernel::snapshot::{ProbeState, ProbeStatus, Snapshot},
     metrics::{Build, Inputs, OwnProcess, ServiceView},
+    queries::History,
+    store::{Recent, Store, StoreReport},
     traffic::Report,
     verdict,
 };
@@ -33,11 +37,36 @@ pub trait Source: Send + Sync + 'static {
     /// When the kernel's tables could not be read.
     fn collect(&self) -> Result<Collected, CollectError>;
 
+    /// The advice of the last rounds. Must not block.
+    fn advice(&self) -> Arc<AdviceReport> {
+        Arc::default()
+    }
+
+    /// What the configured databases said when they were asked last. Must not block.
+    fn databases(&self) -> Vec<AskedDatabase> {
+        Vec::new()
+    }
+
     /// What is known without reading anything. Must not block.
     fn status(&self) -> Status;
 
     /// Where the services' time went in the last seconds, as it was judged last. Must not block.
     fn verdicts(&self) -> Arc<verdict::Report> {
+        Arc::default()
+    }
+
+    /// Where records are kept; by default nowhere.
+    fn store(&self) -> Store {
+        Store::off()
+    }
+
+    /// The latest slow statements, for when there is no store; by default none.
+    fn recent(&self) -> Arc<Recent> {
+        Arc::default()
+    }
+
+    /// What statements did in the last hours; by default nothing.
+    fn history(&self) -> Arc<History> {
         Arc::default()
     }
 }
@@ -130,6 +159,9 @@ impl From<JoinError> for CollectError {
 pub(super) struct Reading {
     pub(super) collected: Collected,
     pub(super) status: Status,
+    pub(super) advice: Arc<AdviceReport>,
+    pub(super) databases: Vec<AskedDatabase>,
+    pub(super) store: StoreReport,
     pub(super) own_process: Option<OwnProcess>,
     pub(super) at: SystemTime,
     pub(super) read_time: Duration,
@@ -146,6 +178,9 @@ impl Reading {
         Ok(Self {
             collected,
             status: source.status(),
+            advice: source.advice(),
+            databases: source.databases(),
+            store: source.store().report(),
             own_process,
             at: SystemTime::now(),
             read_time,
@@ -158,6 +193,9 @@ impl Reading {
             traffic: &self.collected.traffic,
             host: self.collected.host.as_deref(),
             services: &self.collected.services,
+            advice: &self.advice.databases,
+            databases: &self.databases,
+            store: &self.store,
             build: &self.status.build,
             started_at: self.status.started_at,
             own_process: self.own_process.as_ref(),

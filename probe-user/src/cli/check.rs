@@ -1,16 +1,21 @@
 //! `hostprobe check`: what works here, and if not, why and what to do.
 
+mod database;
+
 use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{VERSION, exit, print};
+use crate::api::DatabaseAnswer;
 use crate::config::Config;
+use crate::database::AskedDatabase;
 use crate::kernel::{
     environment::{self, Finding, Verdict},
     probe, probes,
     snapshot::ProbeState,
 };
+use crate::store;
 
 /// All that `check` found out.
 #[derive(Debug, Serialize)]
@@ -22,7 +27,20 @@ struct Report {
     error: Option<String>,
     /// Programs that were attached, with the instructions that the verifier looked at.
     programs: BTreeMap<&'static str, u64>,
+    store: StoreReport,
     works: bool,
+    /// The configured databases, which do not keep the probe from working.
+    #[serde(serialize_with = "as_the_api_has_them")]
+    databases: Vec<AskedDatabase>,
+}
+
+/// Where records would be kept.
+#[derive(Debug, Serialize)]
+struct StoreReport {
+    location: String,
+    works: bool,
+    /// What is there, or why it can't be used.
+    detail: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -35,9 +53,17 @@ struct ProbeReport {
     without: Vec<&'static str>,
 }
 
-/// Loads and attaches everything for a moment, without tracing anything.
-pub(super) fn check(json: bool) -> anyhow::Result<ExitCode> {
-    let report = report();
+fn as_the_api_has_them<S: Serializer>(
+    databases: &[AskedDatabase],
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(databases.iter().map(DatabaseAnswer::from))
+}
+
+/// Loads and attaches everything for a moment, without tracing anything, and asks the configured
+/// databases once.
+pub(super) fn check(config: &Config, json: bool) -> anyhow::Result<ExitCode> {
+    let report = report(config)?;
     if json {
         print(&(serde_json::to_string_pretty(&report)? + "\n"))?;
     } else {
@@ -50,14 +76,16 @@ pub(super) fn check(json: bool) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn report() -> Report {
+fn report(config: &Config) -> anyhow::Result<Report> {
     let mut report = Report {
         version: VERSION,
         host: environment::inspect(),
         probes: Vec::new(),
         error: None,
         programs: BTreeMap::new(),
+        store: store(config)?,
         works: false,
+        databases: database::ask(&config.databases),
     };
     // What `run` loads with nothing configured.
     let wanted = super::run::wanted(&Config::default(), true);
@@ -93,7 +121,19 @@ fn report() -> Report {
         }
         Err(error) => report.error = Some(error.to_string()),
     }
-    report
+    Ok(report)
+}
+
+fn store(config: &Config) -> anyhow::Result<StoreReport> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let examined = runtime.block_on(store::examine(&config.store));
+    Ok(StoreReport {
+        location: examined.location,
+        works: examined.found.is_ok(),
+        detail: examined.found.unwrap_or_else(|error| error.to_string()),
+    })
 }
 
 fn text(report: &Report) -> Result<String, std::fmt::Error> {
@@ -126,6 +166,15 @@ fn text(report: &Report) -> Result<String, std::fmt::Error> {
     if let Some(error) = &report.error {
         writeln!(out, "  {error}")?;
     }
+    let mark = if report.store.works { "ok" } else { "PROBLEM" };
+    writeln!(out, "\nStore")?;
+    writeln!(
+        out,
+        "  {:<18} {mark:<8} {}",
+        "location", report.store.location
+    )?;
+    writeln!(out, "  {:<27} {}", "", report.store.detail)?;
+    database::text(&mut out, &report.databases)?;
     writeln!(
         out,
         "\nNot seen on any kernel: what is moved through io_uring (its requests are counted), 32-bit programs, and \

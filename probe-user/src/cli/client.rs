@@ -77,6 +77,15 @@ pub(super) enum AskError {
 }
 
 impl AskError {
+    /// Whether what was asked is wrong.
+    pub(super) fn is_usage(&self) -> bool {
+        match self {
+            Self::Refused { status, .. } => *status == StatusCode::BAD_REQUEST,
+            Self::BadAddress { .. } => true,
+            Self::Unreachable { .. } | Self::NotUnderstood { .. } => false,
+        }
+    }
+
     /// Whether it may work later by itself.
     pub(super) fn is_passing(&self) -> bool {
         match self {

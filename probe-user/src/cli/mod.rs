@@ -1,10 +1,11 @@
 //! The command line.
 
 mod check;
-#[allow(dead_code, reason = "the commands that ask come next")]
 mod client;
 mod generate;
+mod report;
 mod run;
+mod slow;
 mod top;
 
 use std::{io::Write, path::PathBuf, process::ExitCode};
@@ -51,14 +52,25 @@ struct Cli {
 enum Command {
     /// Trace services and serve their metrics until SIGTERM; SIGHUP reloads the services.
     Run(ConfigArgs),
-    /// Say in plain words what this kernel and these rights allow.
+    /// Say in plain words what this kernel and these rights allow, and whether the configured
+    /// databases can be asked.
     Check {
+        #[command(flatten)]
+        config: ConfigArgs,
         /// Print the findings as JSON.
         #[arg(long)]
         json: bool,
     },
     /// Show in the terminal what the running daemon sees, once a second.
     Top(top::TopArgs),
+    /// Print what the running daemon found out.
+    Report {
+        /// About what.
+        #[command(subcommand)]
+        report: report::Report,
+    },
+    /// Show the latest slow queries that the running daemon knows, oldest first.
+    Slow(slow::SlowArgs),
     /// Print the effective configuration as TOML.
     Config(ConfigArgs),
     /// Print a completion script for a shell.
@@ -143,8 +155,13 @@ fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
                 Err(error) => Ok(bad_config(&error)),
             }
         }
-        Command::Check { json } => check::check(json),
         Command::Top(args) => top::run(&args),
+        Command::Check { config, json } => match Config::load(&config.sources()) {
+            Ok(config) => check::check(&config, json),
+            Err(error) => Ok(bad_config(&error)),
+        },
+        Command::Report { report } => report::report(&report),
+        Command::Slow(args) => slow::slow(&args),
         Command::Config(args) => match Config::load(&args.sources()) {
             Ok(config) => print(&config.to_toml()?),
             Err(error) => Ok(bad_config(&error)),

@@ -24,7 +24,9 @@ use crate::{
     config::{Config, LogFormat, LogLevel, Sources},
     daemon::{
         Daemon, Events, attaching, decoding, findings, forward_kernel_log, measuring, privileges,
+        slow,
     },
+    database::Databases,
     host::Sampler,
     kernel::{
         loader::Wanted,
@@ -33,6 +35,7 @@ use crate::{
         snapshot::ProbeState,
     },
     routes,
+    store::Store,
     targets::Tracker,
     traffic,
     wire::{http1, postgres},
@@ -80,10 +83,37 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         .build()
         .context("cannot start the daemon's threads")?;
     let (found, findings) = tokio::sync::mpsc::channel(findings::WAITING);
-    let decoder = decoding::spawn(started.payload, limits(config), found);
+    let (was_slow, slow_statements) = tokio::sync::mpsc::channel(slow::WAITING);
+    let outputs = decoding::Outputs {
+        findings: found,
+        slow: was_slow,
+    };
+    let decoder = decoding::spawn(started.payload, limits(config), outputs);
+    // The store outlives the decoder, so that what was decoded last is kept, too.
+    let stop_store = CancellationToken::new();
+    let store = match runtime.block_on(Store::open(&config.store, stop_store.clone())) {
+        Ok(store) => store,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "hostprobe: {error}");
+            return Ok(ExitCode::from(exit::FAILURE));
+        }
+    };
     let sampler = config.host.enabled.then(|| Sampler::new(&config.host));
-    let daemon = Daemon::new(kernel, attaching, tracker, decoder.decoder(), sampler);
-    let daemon = Arc::new(daemon);
+    let daemon = Daemon::new(
+        kernel,
+        attaching,
+        tracker,
+        decoder.decoder(),
+        sampler,
+        store.clone(),
+        &config.sql,
+    );
+    let databases = {
+        let _runtime = runtime.enter();
+        Databases::watch(&config.databases, &stop)
+    };
+    let daemon = Arc::new(daemon.with_databases(databases));
+    let keeping = runtime.spawn(Arc::clone(&daemon).keep_slow_statements(slow_statements));
     runtime.spawn(Arc::clone(&daemon).log_findings(findings, stop.clone()));
     let result = runtime.block_on(serve(
         config.clone(),
@@ -96,6 +126,10 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
     ));
     drop(measuring);
     drop(decoder);
+    // Ends with the decoder, who had the other end of the channel.
+    let _ = runtime.block_on(async { tokio::time::timeout(GRACE, keeping).await });
+    stop_store.cancel();
+    runtime.block_on(store.ended());
     runtime.shutdown_timeout(GRACE);
     result.map(|()| ExitCode::SUCCESS)
 }
@@ -122,6 +156,9 @@ async fn serve(
     tokio::spawn(Arc::clone(&daemon).scan_periodically(stop.clone()));
     tokio::spawn(Arc::clone(&daemon).tune_periodically(stop.clone()));
     tokio::spawn(Arc::clone(&daemon).judge_periodically(stop.clone()));
+    daemon.advise(&config, &stop);
+    let window = Duration::from_secs(config.queries.window_s.into());
+    let history = tokio::spawn(Arc::clone(&daemon).keep_history(window, stop.clone()));
     tokio::spawn(reload_on_hangup(
         config,
         sources,
@@ -133,6 +170,8 @@ async fn serve(
         () = api::serve(listener, daemon, stop.clone()) => {},
         () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => {}
     }
+    // Its last window is for the store.
+    let _ = tokio::time::timeout(GRACE, history).await;
     info!("stopped");
     Ok(())
 }
@@ -258,6 +297,7 @@ fn limits(config: &Config) -> traffic::Limits {
             portals: size(wire.postgres_portals),
             ..postgres::Limits::default()
         },
+        capture_literals: config.sql.capture_literals,
         n_plus_one: traffic::NPlusOneSettings {
             enabled: config.n_plus_one.enabled,
             min_count: config.n_plus_one.min_count,

@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use probe_common::target::MAX_SERVICES;
 
 use super::{
-    Config, Database, DatabaseUrl, Discovery, Host, Kernel, NPlusOne, Service, UserSpec, Wire,
-    database, keys,
+    Advice, Config, Database, DatabaseUrl, Discovery, Host, Kernel, NPlusOne, Service, Sql, Store,
+    StoreUrl, UserSpec, Wire, database, keys, sql,
 };
 use crate::routes::Templates;
 
@@ -34,15 +34,14 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     findings.discovery(&config.discovery, config.services.is_empty());
     findings.services(&config.services);
     findings.range("http.max_routes", config.http.max_routes, 1..=keys::MAX_TOP);
-    findings.range(
-        "sql.top_fingerprints",
-        config.sql.top_fingerprints,
-        1..=keys::MAX_TOP,
-    );
+    findings.sql(&config.sql);
     findings.wire(&config.wire);
     findings.n_plus_one(&config.n_plus_one);
     findings.host(&config.host);
     findings.databases(&config.databases);
+    findings.advice(&config.advice);
+    findings.store(&config.store);
+    findings.range("queries.window_s", config.queries.window_s, 1..=600);
     findings.0
 }
 
@@ -188,6 +187,53 @@ impl Findings {
         }
     }
 
+    fn sql(&mut self, section: &Sql) {
+        self.range(
+            "sql.top_fingerprints",
+            section.top_fingerprints,
+            1..=keys::MAX_TOP,
+        );
+        self.slow_ms("sql.slow_ms", section.slow_ms);
+        for (index, database) in section.databases.iter().enumerate() {
+            let at = format!("sql.database[{index}]");
+            // Postgres cuts longer names off.
+            if database.name.is_empty() || database.name.len() > 63 {
+                self.refuse(&format!("{at}.name"));
+            }
+            self.slow_ms(&format!("{at}.slow_ms"), database.slow_ms);
+            let mut earlier = section.databases.iter().take(index);
+            if let Some(first) = earlier.position(|other| other.name == database.name) {
+                self.add(
+                    &format!("{at}.name"),
+                    format!("sql.database[{first}] has this name already; each needs its own"),
+                );
+            }
+        }
+    }
+
+    fn slow_ms(&mut self, key: &str, value: i32) {
+        if !(-1..=sql::MAX_SLOW_MS).contains(&value) {
+            self.refuse(key);
+        }
+    }
+
+    fn store(&mut self, store: &Store) {
+        self.range("store.retention_days", store.retention_days, 1..=3_650);
+        self.range("store.queue", store.queue, 1..=1_000_000);
+        self.range("store.flush_ms", store.flush_ms, 10..=500);
+        // Less than that is gone with the schema, its indexes and the log of transactions.
+        if store.max_bytes < 1 << 20 {
+            self.refuse("store.max_bytes");
+        }
+        if let Some(StoreUrl::Postgres(url)) = &store.url {
+            self.database_url("store.url", url);
+        }
+        let absolute = |path: &std::path::PathBuf| path.is_absolute();
+        if !store.password_file.as_ref().is_none_or(absolute) {
+            self.refuse("store.password_file");
+        }
+    }
+
     fn services(&mut self, services: &[Service]) {
         let most = MAX_SERVICES - 1;
         if services.len() > most {
@@ -252,6 +298,9 @@ impl Findings {
         if service.pids.iter().any(|pid| *pid < 2) {
             self.refuse(&format!("{at}.pids"));
         }
+        if let Some(slow_ms) = service.slow_ms {
+            self.slow_ms(&format!("{at}.slow_ms"), slow_ms);
+        }
         self.routes(&format!("{at}.routes"), &service.routes);
     }
 
@@ -301,6 +350,27 @@ impl Findings {
             &format!("{at}.interval_s"),
             database.interval_s,
             1..=keys::MAX_INTERVAL_S,
+        );
+    }
+
+    fn advice(&mut self, advice: &Advice) {
+        self.range("advice.interval_s", advice.interval_s, 1..=86_400);
+        self.range("advice.top", advice.top, 1..=200);
+        self.range("advice.recent_s", advice.recent_s, 1..=2_592_000);
+        if !(0.1..=0.99).contains(&advice.min_improvement) {
+            self.refuse("advice.min_improvement");
+        }
+        self.range("advice.max_candidates", advice.max_candidates, 1..=100);
+        self.range(
+            "advice.statement_timeout_ms",
+            advice.statement_timeout_ms,
+            10..=60_000,
+        );
+        self.range("advice.round_timeout_s", advice.round_timeout_s, 1..=600);
+        self.range(
+            "advice.unused_after_days",
+            advice.unused_after_days,
+            0..=3_650,
         );
     }
 

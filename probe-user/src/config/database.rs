@@ -83,6 +83,11 @@ impl DatabaseUrl {
         })
     }
 
+    /// The address as it was given, password and all.
+    pub(crate) fn with_its_password(&self) -> &str {
+        &self.0
+    }
+
     /// Whether one was given at all.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

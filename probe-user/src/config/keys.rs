@@ -17,6 +17,8 @@ const REGEX: &str = "allowed is a regular expression";
 const REGEXES: &str = "allowed is a list of regular expressions";
 const NAME: &str =
     "allowed are 1 to 64 of the characters A-Z a-z 0-9 _ . @ -, but not \"other\" or \"unknown\"";
+const SLOW: &str =
+    "allowed is a whole number of milliseconds from 0 (every statement) to 86400000, or -1 (none)";
 const USER: &str = "allowed is a user's name or number";
 
 /// The largest size of a kernel table that is accepted.
@@ -162,6 +164,7 @@ pub(super) const KEYS: &[Key] = &[
         "service.routes",
         r#"allowed is a list of paths, each with or without a method before it, such as "/items/{id}" or "GET /files/*""#,
     ),
+    key("service.slow_ms", SLOW),
     key("http", SECTION),
     key(
         "http.max_routes",
@@ -172,6 +175,17 @@ pub(super) const KEYS: &[Key] = &[
         "sql.top_fingerprints",
         "allowed is a whole number from 1 to 10000",
     ),
+    key("sql.slow_ms", SLOW),
+    key("sql.capture_literals", SWITCH),
+    key(
+        "sql.database",
+        "allowed is a list of tables, each written as [[sql.database]]",
+    ),
+    key(
+        "sql.database.name",
+        "allowed is the name of a database as clients give it, of 1 to 63 bytes",
+    ),
+    key("sql.database.slow_ms", SLOW),
     key("wire", SECTION),
     key(
         "wire.max_series",
@@ -254,6 +268,75 @@ pub(super) const KEYS: &[Key] = &[
         "allowed is a whole number of seconds from 1 to 3600",
     ),
     key("database.advice", SWITCH),
+    key("advice", SECTION),
+    key(
+        "advice.interval_s",
+        "allowed is a whole number of seconds from 1 to 86400",
+    ),
+    key("advice.top", "allowed is a whole number from 1 to 200"),
+    key(
+        "advice.recent_s",
+        "allowed is a whole number of seconds from 1 to 2592000",
+    ),
+    key(
+        "advice.min_rows",
+        "allowed is a whole number from 0 to 4294967295",
+    ),
+    key(
+        "advice.min_bytes",
+        "allowed is a whole number of bytes from 0 to 4294967295",
+    ),
+    key(
+        "advice.min_cost",
+        "allowed is a whole number from 0 to 4294967295",
+    ),
+    key(
+        "advice.min_improvement",
+        "allowed is a share of the cost from 0.1 to 0.99",
+    ),
+    key(
+        "advice.max_candidates",
+        "allowed is a whole number from 1 to 100",
+    ),
+    key(
+        "advice.statement_timeout_ms",
+        "allowed is a whole number of milliseconds from 10 to 60000",
+    ),
+    key(
+        "advice.round_timeout_s",
+        "allowed is a whole number of seconds from 1 to 600",
+    ),
+    key(
+        "advice.unused_after_days",
+        "allowed is a whole number of days from 0 to 3650",
+    ),
+    key("store", SECTION),
+    key(
+        "store.url",
+        r#"allowed are "sqlite:///var/lib/hostprobe/hostprobe.db" (an absolute path), "postgres://hostprobe@127.0.0.1:5432/hostprobe", "none""#,
+    ),
+    key(
+        "store.password_file",
+        r#"allowed is the absolute path of a file with the password, such as "/etc/hostprobe/store.password""#,
+    ),
+    key(
+        "store.retention_days",
+        "allowed is a whole number of days from 1 to 3650",
+    ),
+    key(
+        "store.max_bytes",
+        "allowed is a whole number of bytes, at least 1048576",
+    ),
+    key("store.queue", "allowed is a whole number from 1 to 1000000"),
+    key(
+        "store.flush_ms",
+        "allowed is a whole number of milliseconds from 10 to 500",
+    ),
+    key("queries", SECTION),
+    key(
+        "queries.window_s",
+        "allowed is a whole number of seconds from 1 to 600",
+    ),
     key("privileges", SECTION),
     key("privileges.drop", SWITCH),
 ];

@@ -10,17 +10,25 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
+mod advice;
 mod check;
 mod database;
 mod host;
 mod keys;
 mod load;
 mod paths;
+mod queries;
+mod sql;
+mod store;
 mod values;
 
+pub use advice::Advice;
 pub use database::{Database, DatabaseUrl};
 pub use host::Host;
 pub use load::{ConfigError, DEFAULT_FILE, Origin, Problem, Setting, Sources};
+pub use queries::Queries;
+pub use sql::{Sql, SqlDatabase, slow_ns};
+pub use store::{Store, StoreUrl};
 pub use values::{NetnsSpec, Pattern, UserSpec};
 
 /// Everything that can be configured.
@@ -51,6 +59,12 @@ pub struct Config {
     /// Postgres servers to ask, in the order in which they are shown.
     #[serde(rename = "database", skip_serializing_if = "Vec::is_empty")]
     pub databases: Vec<Database>,
+    /// Which indexes are worth proposing.
+    pub advice: Advice,
+    /// Where slow queries and the like are kept.
+    pub store: Store,
+    /// What is remembered of statements over time.
+    pub queries: Queries,
     /// What the daemon keeps of its rights.
     pub privileges: Privileges,
 }
@@ -223,6 +237,10 @@ pub struct Service {
     /// Process ids; each means the process that has it when the configuration is loaded.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pids: Vec<u32>,
+    /// Milliseconds from which on its statements are slow, as [`Sql::slow_ms`], which counts when
+    /// this is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slow_ms: Option<i32>,
     /// Routes of its requests, as [`Router::new`](crate::routes::Router::new) reads them; what
     /// matches none is learned.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -235,14 +253,6 @@ pub struct Service {
 pub struct Http {
     /// Learned routes of each service; requests beyond are `other`.
     pub max_routes: u32,
-}
-
-/// Section `[sql]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Sql {
-    /// Statements of each service, by what they look like, that have series of their own.
-    pub top_fingerprints: u32,
 }
 
 /// Section `[wire]`: what the decoders may remember. All but [`Wire::max_series`] is for each
@@ -306,6 +316,9 @@ impl Default for Config {
             n_plus_one: NPlusOne::default(),
             host: Host::default(),
             databases: Vec::new(),
+            advice: Advice::default(),
+            store: Store::default(),
+            queries: Queries::default(),
             privileges: Privileges::default(),
         }
     }
@@ -370,14 +383,6 @@ impl Default for Discovery {
 impl Default for Http {
     fn default() -> Self {
         Self { max_routes: 200 }
-    }
-}
-
-impl Default for Sql {
-    fn default() -> Self {
-        Self {
-            top_fingerprints: 100,
-        }
     }
 }
 
@@ -449,6 +454,9 @@ impl Config {
             ("n_plus_one", self.n_plus_one != new.n_plus_one),
             ("host", self.host != new.host),
             ("database", self.databases != new.databases),
+            ("advice", self.advice != new.advice),
+            ("store", self.store != new.store),
+            ("queries", self.queries != new.queries),
             ("privileges", self.privileges != new.privileges),
         ]
         .into_iter()

@@ -350,6 +350,26 @@ fn thresholds_of_loops_have_a_range() {
     assert_eq!(Config::default().needs_restart(&new), ["n_plus_one"]);
 }
 
+/// What could only fail at run time is named before, and the password is not.
+#[test]
+fn a_store_that_cannot_be_is_named_without_its_password() {
+    let found = problems(
+        "[store]\nurl = 'sqlite://relative.db'\nretention_days = 0\nmax_bytes = 1000\nqueue = 0\n\
+         flush_ms = 501\npassword_file = 'x'",
+    );
+    assert_eq!(found.len(), 6, "{found:#?}");
+    assert!(
+        found[0].starts_with("config.toml: line 2: `store.url`: allowed are \"sqlite:///var"),
+        "{found:?}"
+    );
+    let found = problems("[store]\nurl = 'postgres://a:secret@b/c?sslmode=require&wrong=1'");
+    assert!(
+        found[0].contains("parameter `wrong` is not known"),
+        "{found:?}"
+    );
+    assert!(!format!("{found:?}").contains("secret"), "{found:?}");
+}
+
 #[test]
 fn only_targets_change_without_a_restart() {
     let old = Config::default();

@@ -19,7 +19,7 @@ use tracing::{debug, error, warn};
 use crate::{
     kernel::payload::PayloadRing,
     routes::Templates,
-    traffic::{Finding, Limits, Report, Traffic},
+    traffic::{Finding, Limits, Report, SlowStatement, Thresholds, Traffic},
 };
 
 /// How long records may wait in the ring while it is nearly empty.
@@ -35,6 +35,8 @@ enum Command {
     Report(Sender<Report>),
     /// Routes by service id, instead of all former ones.
     Routes(BTreeMap<u16, Arc<Templates>>),
+    /// From which time on statements are slow.
+    Slow(Thresholds),
     /// These service ids are about to be given to others.
     Forget(Vec<u16>),
     /// These processes have ended.
@@ -43,7 +45,14 @@ enum Command {
     Stop,
 }
 
-type Findings = tokio::sync::mpsc::Sender<Finding>;
+/// Where the thread sends what it does not only count. What finds no room is dropped.
+#[derive(Debug)]
+pub struct Outputs {
+    /// What is worth a warning.
+    pub findings: tokio::sync::mpsc::Sender<Finding>,
+    /// Slow statements; those that are dropped are counted.
+    pub slow: tokio::sync::mpsc::Sender<SlowStatement>,
+}
 
 /// The thread; stops when dropped, once all [`Decoder`]s are gone or not.
 #[derive(Debug)]
@@ -99,6 +108,11 @@ impl Decoder {
         self.tell(Command::Routes(routes));
     }
 
+    /// Says from which time on statements are slow.
+    pub fn set_slow(&self, thresholds: Thresholds) {
+        self.tell(Command::Slow(thresholds));
+    }
+
     /// Forgets what was decoded for service ids that are about to be given to others.
     pub fn forget(&self, services: Vec<u16>) {
         self.tell(Command::Forget(services));
@@ -115,12 +129,12 @@ impl Decoder {
     }
 }
 
-/// Starts to decode. What is worth a warning goes to `findings`.
-pub fn spawn(ring: PayloadRing, limits: Limits, findings: Findings) -> Decoding {
+/// Starts to decode.
+pub fn spawn(ring: PayloadRing, limits: Limits, outputs: Outputs) -> Decoding {
     let (commands, received) = channel();
     let thread = std::thread::Builder::new()
         .name("decoder".into())
-        .spawn(move || decode(ring, Traffic::new(limits), &received, &findings))
+        .spawn(move || decode(ring, Traffic::new(limits), &received, &outputs))
         .inspect_err(|error| error!("requests and statements will not be decoded: {error}"))
         .ok();
     Decoding {
@@ -133,7 +147,7 @@ fn decode(
     mut ring: PayloadRing,
     mut traffic: Traffic,
     commands: &Receiver<Command>,
-    findings: &Findings,
+    outputs: &Outputs,
 ) {
     loop {
         if let Err(error) = ring.wait(PATIENCE) {
@@ -141,11 +155,7 @@ fn decode(
             return;
         }
         drain(&mut ring, &mut traffic);
-        for finding in traffic.take_warnings() {
-            if findings.try_send(finding).is_err() {
-                debug!("a finding is not logged: too many wait");
-            }
-        }
+        hand_on(&mut traffic, outputs);
         loop {
             let command = match commands.try_recv() {
                 Ok(command) => command,
@@ -158,14 +168,32 @@ fn decode(
                 // Nobody waits for the answer when the scrape was given up.
                 Command::Report(reply) => drop(reply.send(report(&mut traffic))),
                 Command::Routes(routes) => traffic.set_templates(routes),
+                Command::Slow(thresholds) => traffic.set_slow(thresholds),
                 Command::Forget(services) => traffic.forget(&services),
                 Command::Exited(processes) => {
-                    let now_ns = nanoseconds(ClockId::CLOCK_MONOTONIC).unwrap_or(0);
-                    traffic.exited(&processes, now_ns);
+                    traffic.exited(&processes, now_ns());
                 }
-                Command::Stop => return,
+                Command::Stop => {
+                    traffic.release_slow();
+                    return hand_on(&mut traffic, outputs);
+                }
             }
         }
+    }
+}
+
+/// Never waits: who takes it may be behind.
+fn hand_on(traffic: &mut Traffic, outputs: &Outputs) {
+    for finding in traffic.take_warnings() {
+        if outputs.findings.try_send(finding).is_err() {
+            debug!("a finding is not logged: too many wait");
+        }
+    }
+    let slow = traffic.take_slow().into_iter();
+    let dropped = slow.filter_map(|slow| outputs.slow.try_send(slow).err());
+    let dropped = dropped.count() as u64;
+    if dropped > 0 {
+        traffic.slow_dropped(dropped);
     }
 }
 
@@ -189,6 +217,11 @@ fn report(traffic: &mut Traffic) -> Report {
         epoch_offset_ns: wall.saturating_sub(monotonic),
         ..traffic.report(monotonic)
     }
+}
+
+/// Now, `CLOCK_MONOTONIC` nanoseconds, as the records' times are.
+pub(super) fn now_ns() -> u64 {
+    nanoseconds(ClockId::CLOCK_MONOTONIC).unwrap_or(0)
 }
 
 fn nanoseconds(clock: ClockId) -> Option<u64> {

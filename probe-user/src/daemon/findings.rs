@@ -32,7 +32,7 @@ impl Daemon {
         }
     }
 
-    fn service_name(&self, id: u16) -> String {
+    pub(super) fn service_name(&self, id: u16) -> String {
         let tracker = self.tracker();
         let services = tracker.services().into_iter();
         let mut known = services.filter(|service| service.id == id);
@@ -49,12 +49,8 @@ fn write(service: &str, finding: &Finding) {
         None => "a burst on one connection".to_owned(),
     };
     let message = match finding.pattern {
-        Pattern::NPlusOne => {
-            "N+1: a query ran again and again with other parameters; a join or one query for all would do"
-        }
-        Pattern::RepeatedQuery => {
-            "a query ran again and again with the same parameters; its answer could be remembered"
-        }
+        Pattern::NPlusOne => "N+1: a query ran again and again with other parameters",
+        Pattern::RepeatedQuery => "a query ran again and again with the same parameters",
     };
     warn!(
         service,
@@ -64,6 +60,8 @@ fn write(service: &str, finding: &Finding) {
         count = finding.count,
         milliseconds = finding.elapsed_ns / 1_000_000,
         confidence = finding.confidence.as_str(),
-        "{message}"
+        wasted_milliseconds = finding.wasted_ns / 1_000_000,
+        "{message}. {}",
+        finding.advice()
     );
 }

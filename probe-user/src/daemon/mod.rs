@@ -1,11 +1,14 @@
 //! The running daemon: the kernel side and the targets, held together.
 
+mod advising;
 pub mod attaching;
 pub mod decoding;
 pub mod findings;
 pub mod judging;
 pub mod measuring;
+pub mod patterns;
 pub mod privileges;
+pub mod slow;
 
 use std::{
     collections::HashSet,
@@ -30,11 +33,16 @@ use tracing::{debug, error, warn};
 use crate::{
     api::{CollectError, Collected, Source, Status},
     cli::object_build_id,
-    config::Config,
+    config::{Config, Sql, slow_ns},
+    database::advice::report::AdviceReport,
+    database::{AskedDatabase, Databases},
     host::{HostReport, Sampler, ServiceProcesses},
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
     metrics::{Build, ExitCount, ServiceView},
+    queries::History,
+    store::{Recent, Store},
     targets::{Service, TraceTable, Tracker},
+    traffic::Thresholds,
     verdict,
 };
 
@@ -51,6 +59,13 @@ pub struct Daemon {
     /// `None` when resources of the host are not wanted.
     sampler: Option<Mutex<Sampler>>,
     judge: judging::Judge,
+    advice: advising::Known,
+    databases: Databases,
+    store: Store,
+    /// The latest slow statements.
+    recent: Arc<Recent>,
+    sql: Sql,
+    history: Arc<History>,
     scanned: AtomicBool,
     /// Events may bring the next scan forward.
     scan_sooner: Notify,
@@ -67,8 +82,11 @@ impl Daemon {
         tracker: Tracker,
         decoder: Decoder,
         sampler: Option<Sampler>,
+        store: Store,
+        sql: &Sql,
     ) -> Self {
         decoder.set_routes(tracker.routes());
+        decoder.set_slow(thresholds(sql, &tracker));
         Self {
             traced: kernel.traced(),
             kernel,
@@ -77,12 +95,25 @@ impl Daemon {
             decoder,
             sampler: sampler.map(Mutex::new),
             judge: judging::Judge::default(),
+            advice: advising::Known::default(),
+            databases: Databases::default(),
+            store,
+            recent: Arc::default(),
+            sql: sql.clone(),
+            history: Arc::default(),
             scanned: AtomicBool::new(false),
             scan_sooner: Notify::new(),
             started: Instant::now(),
             started_at: SystemTime::now(),
             release: environment::kernel_release(),
         }
+    }
+
+    /// Takes the databases that are asked.
+    #[must_use]
+    pub fn with_databases(mut self, databases: Databases) -> Self {
+        self.databases = databases;
+        self
     }
 
     fn tracker(&self) -> MutexGuard<'_, Tracker> {
@@ -126,6 +157,9 @@ impl Daemon {
             .await;
         // After ids of former services were forgotten.
         self.decoder.set_routes(self.tracker().routes());
+        // Those of `[sql]` stay until the next start, as everything else there does.
+        self.decoder
+            .set_slow(thresholds(&self.sql, &self.tracker()));
     }
 
     /// Runs a change of targets off the runtime's threads, since it reads `/proc`, and looks for
@@ -276,6 +310,19 @@ impl TraceTable for Marking<'_> {
     }
 }
 
+/// From which time on statements are slow.
+fn thresholds(sql: &Sql, tracker: &Tracker) -> Thresholds {
+    let services = tracker.slow_ms().into_iter();
+    let databases = sql.databases.iter();
+    Thresholds {
+        all: slow_ns(sql.slow_ms),
+        services: services.map(|(id, ms)| (id, slow_ns(ms))).collect(),
+        databases: databases
+            .map(|database| (database.name.clone(), slow_ns(database.slow_ms)))
+            .collect(),
+    }
+}
+
 /// A service as the metrics want it.
 fn view(service: &Service) -> ServiceView {
     ServiceView {
@@ -320,6 +367,26 @@ impl Source for Daemon {
             host: self.sample_host(),
             services,
         })
+    }
+
+    fn advice(&self) -> Arc<AdviceReport> {
+        Arc::clone(&self.advice.borrow())
+    }
+
+    fn databases(&self) -> Vec<AskedDatabase> {
+        self.databases.reports()
+    }
+
+    fn store(&self) -> Store {
+        self.store.clone()
+    }
+
+    fn recent(&self) -> Arc<Recent> {
+        Arc::clone(&self.recent)
+    }
+
+    fn history(&self) -> Arc<History> {
+        Arc::clone(&self.history)
     }
 
     fn status(&self) -> Status {

@@ -2,7 +2,11 @@
 
 use std::{fmt, io, path::Path, time::Duration};
 
-use sqlx::{ConnectOptions as _, PgConnection, postgres::PgConnectOptions};
+use sqlx::{
+    ConnectOptions as _, PgConnection, Postgres,
+    postgres::{PgArguments, PgConnectOptions},
+    query::Query,
+};
 use tokio::{
     net::{TcpStream, lookup_host},
     time::timeout,
@@ -68,6 +72,12 @@ pub(super) async fn establish(options: &PgConnectOptions) -> Result<PgConnection
         Ok(Err(error)) => Err(ConnectError::judge(options, &error)),
         Err(_) => Err(too_slow(options).await),
     }
+}
+
+/// One of our statements. Its text is sent each time, so that it has one in what is traced of the
+/// server, also when the connection is older than the trace.
+pub(super) fn statement(text: &'static str) -> Query<'static, Postgres, PgArguments> {
+    sqlx::query(text).persistent(false)
 }
 
 /// The first line of a file, without its end.
@@ -199,6 +209,16 @@ impl ConnectError {
             place: place(options),
             what,
             hint: hint.to_owned(),
+        }
+    }
+
+    /// A connection that was there and is of no use any more.
+    pub(super) fn lost(place: &str, what: &str) -> Self {
+        Self {
+            step: Step::Server,
+            place: place.to_owned(),
+            what: format!("it stopped answering: {what}"),
+            hint: "a new connection is opened".to_owned(),
         }
     }
 

@@ -256,6 +256,26 @@ catalogue! {
         "Requests to cancel a statement of another connection: time-outs of clients, mostly."
         => "sum by (service) (rate(hostprobe_db_cancel_requests_total[5m])) > 0"
 
+    DB_POOL_SATURATED: Counter<1> = "hostprobe_db_pool_saturated_seconds_total" ["service"]
+        Seconds Postgres PAYLOAD_PROBE;
+        "Time in which, in at least one process of the service, every connection to a database server was busy (working, or in a transaction) while the process had more requests in flight than connections there: one of them may have waited. Its rate is the part of the time, 0 to 1. A worker with one connection that does one thing at a time is never saturated; a service that answers no requests shows 0."
+        => "rate(hostprobe_db_pool_saturated_seconds_total[5m]) > 0.1"
+
+    DB_POOL_BUSY: Counter<1> = "hostprobe_db_pool_busy_connection_seconds_total" ["service"]
+        Seconds Postgres PAYLOAD_PROBE;
+        "Time for which the service's connections to databases were busy (working, or in a transaction), added up over all of them. Its rate is the number of busy connections on average."
+        => "rate(hostprobe_db_pool_busy_connection_seconds_total[5m])"
+
+    DB_POOL_PEAK: Gauge<1> = "hostprobe_db_pool_busy_connections_peak" ["service"]
+        None Postgres PAYLOAD_PROBE;
+        "Most connections of the service to databases that were busy at once, in the last one to two minutes."
+        => "max by (service) (max_over_time(hostprobe_db_pool_busy_connections_peak[1h]))"
+
+    DB_POOL_WAIT: LatencyOf<2> = "hostprobe_db_pool_wait_seconds" ["service", "source"]
+        Seconds Postgres PAYLOAD_PROBE;
+        "How long work waited for a connection. With source inferred: of requests that did, so much of the time from their begin to their first statement as every connection of their process to that server was busy, and only where their statements belong to them for certain. The wait inside of a program is not on the wire: this leaves out the moments in which a connection was handed on, and holds what the program did before it asked for one."
+        => "histogram_quantile(0.95, sum by (le, service) (rate(hostprobe_db_pool_wait_seconds_bucket[5m])))"
+
     DB_CLIENT_DURATION: LatencyOf<5> = "db_client_operation_duration_seconds"
         ["service", "db_system_name", "db_namespace", "db_operation_name", "error_type"]
         Seconds Postgres PAYLOAD_PROBE;
@@ -872,10 +892,87 @@ catalogue! {
         "Time that it took to read the kernel's tables for this scrape."
         => "max_over_time(hostprobe_scrape_duration_seconds[1h])"
 
+    SLOW_QUERIES: Counter<3> = "hostprobe_slow_queries_total" ["service", "side", "db_namespace"]
+        None Postgres PAYLOAD_PROBE;
+        "Statements that took at least as long as their threshold (sql.slow_ms, that of the service or of the database), as the service saw them as their server or client: every one is counted, whatever the log and the store have room for. /api/slow-queries and hostprobe slow have the statements."
+        => "sum by (service, side, db_namespace) (increase(hostprobe_slow_queries_total[1h])) > 0"
+
+    SLOW_QUERIES_DROPPED: Counter<0> = "hostprobe_slow_queries_dropped_total" []
+        None Postgres PAYLOAD_PROBE;
+        "Slow statements that were counted, but neither logged nor stored, because too many came at once. hostprobe_store_dropped_total has those that the store had no room for."
+        => "increase(hostprobe_slow_queries_dropped_total[1h]) > 0"
+
+    STORE_UP: Gauge<0> = "hostprobe_store_up" []
+        None Store FedBy::Daemon;
+        "1 when the store can be written, 0 while it can't; the log and /api/status say why. Absent when none is configured."
+        => "hostprobe_store_up == 0"
+
+    STORE_WRITTEN: Counter<1> = "hostprobe_store_written_total" ["kind"]
+        None Store FedBy::Daemon;
+        "Rows written to the store, by what they are."
+
+    STORE_DROPPED: Counter<2> = "hostprobe_store_dropped_total" ["kind", "reason"]
+        None Store FedBy::Daemon;
+        "Rows that were not stored, by what they are and why: too many were waiting (queue_full), the database refuses what is in them (refused), or the daemon ended first (stopped)."
+        => "sum by (kind, reason) (increase(hostprobe_store_dropped_total[1h])) > 0"
+
+    STORE_QUEUE: Gauge<0> = "hostprobe_store_queue_records" []
+        None Store FedBy::Daemon;
+        "Records that wait to be written."
+        => "hostprobe_store_queue_records / hostprobe_store_queue_limit_records > 0.5"
+
+    STORE_QUEUE_LIMIT: Gauge<0> = "hostprobe_store_queue_limit_records" []
+        None Store FedBy::Daemon;
+        "Records that may wait to be written (store.queue)."
+
+    STORE_SIZE: Gauge<0> = "hostprobe_store_size_bytes" []
+        Bytes Store FedBy::Daemon;
+        "Bytes of the store on the disk: the SQLite file with its log, or the tables in Postgres with their indexes, whichever host wrote them."
+
+    STORE_TRANSACTIONS: Counter<0> = "hostprobe_store_transactions_total" []
+        None Store FedBy::Daemon;
+        "Batches of records that were committed."
+
+    STORE_FAILURES: Counter<0> = "hostprobe_store_failures_total" []
+        None Store FedBy::Daemon;
+        "Attempts to open or write the store that failed. The records are kept and tried again."
+
+    STORE_WRITE_SECONDS: Counter<0> = "hostprobe_store_write_seconds_total" []
+        Seconds Store FedBy::Daemon;
+        "Time that committed batches took."
+        => "rate(hostprobe_store_write_seconds_total[5m]) / rate(hostprobe_store_transactions_total[5m])"
+
     OWN_CPU: Counter<0> = "process_cpu_seconds_total" []
         Seconds OwnProcess FedBy::Daemon;
         "User and system CPU time of the daemon. The kernel programs' time is spent in the observed processes; see the program run time."
         => "rate(process_cpu_seconds_total{job=\"hostprobe\"}[5m])"
+
+    ADVICE: Gauge<2> = "hostprobe_advice" ["database", "kind"]
+        None Advice FedBy::Daemon;
+        "Pieces of advice on a database's indexes after the last round; /api/advice has them. Absent before the first round."
+        => "hostprobe_advice{kind=\"missing_index\"} > 0"
+
+    ADVICE_HYPOPG: Gauge<1> = "hostprobe_advice_hypopg" ["database"]
+        None Advice FedBy::Daemon;
+        "1 when HypoPG proves what is proposed, 0 when it is missing."
+
+    ADVICE_LAST_ROUND: Gauge<1> = "hostprobe_advice_last_round_timestamp_seconds" ["database"]
+        Seconds Advice FedBy::Daemon;
+        "When the last round that came to its end was over, in seconds since the epoch."
+        => "time() - hostprobe_advice_last_round_timestamp_seconds"
+
+    ADVICE_ROUND_DURATION: Gauge<1> = "hostprobe_advice_round_duration_seconds" ["database"]
+        Seconds Advice FedBy::Daemon;
+        "How long the last round that came to its end took."
+
+    ADVICE_ROUNDS: Counter<1> = "hostprobe_advice_rounds_total" ["database"]
+        None Advice FedBy::Daemon;
+        "Rounds of looking for advice that came to their end."
+
+    ADVICE_ERRORS: Counter<1> = "hostprobe_advice_errors_total" ["database"]
+        None Advice FedBy::Daemon;
+        "Rounds of looking for advice that failed, since the database could not be asked; /api/advice says why."
+        => "increase(hostprobe_advice_errors_total[1h])"
 
     OWN_RESIDENT_MEMORY: Gauge<0> = "process_resident_memory_bytes" []
         Bytes OwnProcess FedBy::Daemon;
@@ -896,6 +993,337 @@ catalogue! {
     OWN_START_TIME: Gauge<0> = "process_start_time_seconds" []
         Seconds OwnProcess FedBy::Daemon;
         "When the daemon's process started, in seconds since the epoch."
+
+    DATABASE_UP: Gauge<1> = "hostprobe_database_up"
+        ["database"]
+        None Databases FedBy::Databases;
+        "1 while the configured database answers, else 0; the log, /api/database and 'hostprobe check' say why."
+        => "hostprobe_database_up == 0"
+
+    DATABASE_CONNECT_ERRORS: Counter<2> = "hostprobe_database_connect_errors_total"
+        ["database", "step"]
+        None Databases FedBy::Databases;
+        "Attempts to ask the database that failed, by the step: dns, tcp (or the unix socket), tls, auth, rights, server (full, starting, gone in between, or no Postgres)."
+        => "sum by (database, step) (increase(hostprobe_database_connect_errors_total[1h])) > 0"
+
+    DATABASE_LAST_SUCCESS: Gauge<1> = "hostprobe_database_last_success_timestamp_seconds"
+        ["database"]
+        Seconds Databases FedBy::Databases;
+        "When the database answered last, in seconds since the epoch."
+        => "time() - hostprobe_database_last_success_timestamp_seconds > 60"
+
+    DATABASE_LOOK_SECONDS: Gauge<1> = "hostprobe_database_look_duration_seconds"
+        ["database"]
+        Seconds Databases FedBy::Databases;
+        "Time that the latest look at the database took."
+
+    DATABASE_MISSING: Gauge<2> = "hostprobe_database_part_missing"
+        ["database", "part"]
+        None Databases FedBy::Databases;
+        "1 for each part that the rights, the settings or a missing extension keep from us; 'hostprobe check' says why, what it costs and what to do."
+
+    PG_INFO: Info<3> = "hostprobe_pg_server_info"
+        ["database", "version", "role"]
+        None Databases FedBy::Databases;
+        "Version of the server, and whether it is a primary or a standby. Always 1."
+
+    PG_SESSIONS: Gauge<3> = "hostprobe_pg_stat_activity_sessions"
+        ["database", "datname", "state"]
+        None Databases FedBy::Databases;
+        "Sessions of clients by state, as pg_stat_activity has them, the probe's own left out; unknown where our rights do not show it."
+        => "sum by (database, state) (hostprobe_pg_stat_activity_sessions)"
+
+    PG_MAX_TX: Gauge<3> = "hostprobe_pg_stat_activity_max_tx_duration_seconds"
+        ["database", "datname", "state"]
+        Seconds Databases FedBy::Databases;
+        "Age of the oldest transaction in this state; long ones that are idle keep locks, and keep vacuum from its work."
+        => "max by (database) (hostprobe_pg_stat_activity_max_tx_duration_seconds{state=~\"idle in transaction.*\"}) > 60"
+
+    PG_MAX_QUERY: Gauge<2> = "hostprobe_pg_stat_activity_max_query_duration_seconds"
+        ["database", "datname"]
+        Seconds Databases FedBy::Databases;
+        "For how long the oldest statement that runs now has run."
+
+    PG_WAITS: Gauge<3> = "hostprobe_pg_stat_activity_waiting_sessions"
+        ["database", "wait_event_type", "wait_event"]
+        None Databases FedBy::Databases;
+        "Active sessions that wait now, by what they wait for."
+        => "sum by (database, wait_event_type) (hostprobe_pg_stat_activity_waiting_sessions)"
+
+    PG_LOCK_WAITS: Gauge<1> = "hostprobe_pg_lock_waiting_sessions"
+        ["database"]
+        None Databases FedBy::Databases;
+        "Sessions that wait for a lock."
+        => "hostprobe_pg_lock_waiting_sessions > 5"
+
+    PG_BLOCKERS: Gauge<1> = "hostprobe_pg_blocking_sessions"
+        ["database"]
+        None Databases FedBy::Databases;
+        "Sessions that others wait for while they wait for nobody; /api/database names them."
+
+    PG_BLOCKED_SECONDS: Gauge<1> = "hostprobe_pg_lock_max_wait_seconds"
+        ["database"]
+        Seconds Databases FedBy::Databases;
+        "For how long the session that waits longest for a lock has waited."
+
+    PG_MAX_CONNECTIONS: Gauge<1> = "hostprobe_pg_settings_max_connections"
+        ["database"]
+        None Databases FedBy::Databases;
+        "Setting max_connections."
+        => "sum by (database) (hostprobe_pg_connections_used) / on (database) (hostprobe_pg_settings_max_connections - hostprobe_pg_settings_superuser_reserved_connections - hostprobe_pg_settings_reserved_connections) > 0.8"
+
+    PG_SUPERUSER_RESERVED: Gauge<1> = "hostprobe_pg_settings_superuser_reserved_connections"
+        ["database"]
+        None Databases FedBy::Databases;
+        "Setting superuser_reserved_connections."
+
+    PG_RESERVED: Gauge<1> = "hostprobe_pg_settings_reserved_connections"
+        ["database"]
+        None Databases FedBy::Databases;
+        "Setting reserved_connections, from Postgres 16 on; else 0."
+
+    PG_CONNECTIONS_USED: Gauge<1> = "hostprobe_pg_connections_used"
+        ["database"]
+        None Databases FedBy::Databases;
+        "Sessions of clients, all of them: they count against max_connections."
+
+    PG_CONNECTIONS_AVAILABLE: Gauge<1> = "hostprobe_pg_connections_available"
+        ["database"]
+        None Databases FedBy::Databases;
+        "Connections that ordinary users may still open."
+        => "hostprobe_pg_connections_available < 5"
+
+    PG_NUMBACKENDS: Gauge<2> = "hostprobe_pg_stat_database_numbackends"
+        ["database", "datname"]
+        None Databases FedBy::Databases;
+        "Backends that are connected to the database now."
+
+    PG_XACT_COMMIT: Counter<2> = "hostprobe_pg_stat_database_xact_commit_total"
+        ["database", "datname"]
+        None Databases FedBy::Databases;
+        "Transactions committed."
+
+    PG_XACT_ROLLBACK: Counter<2> = "hostprobe_pg_stat_database_xact_rollback_total"
+        ["database", "datname"]
+        None Databases FedBy::Databases;
+        "Transactions rolled back."
+
+    PG_BLKS_READ: Counter<2> = "hostprobe_pg_stat_database_blks_read_total"
+        ["database", "datname"]
+        None Databases FedBy::Databases;
+        "Blocks that were read from the system."
+
+    PG_BLKS_HIT: Counter<2> = "hostprobe_pg_stat_database_blks_hit_total"
+        ["database", "datname"]
+        None Databases FedBy::Databases;
+        "Blocks that were found in shared buffers."
+        => "rate(hostprobe_pg_stat_database_blks_hit_total[5m]) / (rate(hostprobe_pg_stat_database_blks_hit_total[5m]) + rate(hostprobe_pg_stat_database_blks_read_total[5m]))"
+
+    PG_TUP_RETURNED: Counter<2> = "hostprobe_pg_stat_database_tup_returned_total"
+        ["database", "datname"]
+        None Databases FedBy::Databases;
+        "Rows that scans read."
+
+    PG_TUP_FETCHED: Counter<2> = "hostprobe_pg_stat_database_tup_fetched_total"
+        ["database", "datname"]
+        None Databases FedBy::Databases;
+        "Rows that index scans fetched. Far fewer than those read: statements read whole tables."
+
+    PG_TUP_INSERTED: Counter<2> = "hostprobe_pg_stat_database_tup_inserted_total"
+        ["database", "datname"]
+        None Databases FedBy::Databases;
+        "Rows inserted."
+
+    PG_TUP_UPDATED: Counter<2> = "hostprobe_pg_stat_database_tup_updated_total"
+        ["database", "datname"]
+        None Databases FedBy::Databases;
+        "Rows updated."
+
+    PG_TUP_DELETED: Counter<2> = "hostprobe_pg_stat_database_tup_deleted_total"
+        ["database", "datname"]
+        None Databases FedBy::Databases;
+        "Rows deleted."
+
+    PG_CONFLICTS: Counter<2> = "hostprobe_pg_stat_database_conflicts_total"
+        ["database", "datname"]
+        None Databases FedBy::Databases;
+        "Statements cancelled on a standby so that replay could go on."
+
+    PG_TEMP_FILES: Counter<2> = "hostprobe_pg_stat_database_temp_files_total"
+        ["database", "datname"]
+        None Databases FedBy::Databases;
+        "Temporary files: what did not fit into work_mem."
+
+    PG_TEMP_BYTES: Counter<2> = "hostprobe_pg_stat_database_temp_bytes_total"
+        ["database", "datname"]
+        Bytes Databases FedBy::Databases;
+        "Bytes written to temporary files."
+
+    PG_DEADLOCKS: Counter<2> = "hostprobe_pg_stat_database_deadlocks_total"
+        ["database", "datname"]
+        None Databases FedBy::Databases;
+        "Deadlocks."
+
+    PG_DATABASE_SIZE: Gauge<2> = "hostprobe_pg_database_size_bytes"
+        ["database", "datname"]
+        Bytes Databases FedBy::Databases;
+        "Size on disk, looked at once a minute."
+
+    PG_CHECKPOINTS_TIMED: Counter<1> = "hostprobe_pg_checkpoints_timed_total"
+        ["database"]
+        None Databases FedBy::Databases;
+        "Checkpoints because of checkpoint_timeout."
+
+    PG_CHECKPOINTS_REQ: Counter<1> = "hostprobe_pg_checkpoints_req_total"
+        ["database"]
+        None Databases FedBy::Databases;
+        "Checkpoints because much was written, or somebody asked: many say that max_wal_size is small."
+
+    PG_REPLICATION_LAG: Gauge<1> = "hostprobe_pg_replication_lag_seconds"
+        ["database"]
+        Seconds Databases FedBy::Databases;
+        "On a standby: age of the last transaction that it has replayed; 0 when all that it has received is replayed."
+        => "hostprobe_pg_replication_lag_seconds > 30"
+
+    PG_FOLLOWER_BYTES: Gauge<3> = "hostprobe_pg_stat_replication_replay_lag_bytes"
+        ["database", "application_name", "state"]
+        Bytes Databases FedBy::Databases;
+        "Bytes of WAL that a follower has not replayed."
+
+    PG_FOLLOWER_SECONDS: Gauge<3> = "hostprobe_pg_stat_replication_replay_lag_seconds"
+        ["database", "application_name", "state"]
+        Seconds Databases FedBy::Databases;
+        "Time from writing here to replaying at the follower; absent while it is idle and up to date."
+
+    PG_SLOT_BYTES: Gauge<3> = "hostprobe_pg_replication_slot_retained_bytes"
+        ["database", "slot_name", "active"]
+        Bytes Databases FedBy::Databases;
+        "Bytes of WAL that are kept for a replication slot. One that nobody uses fills the disk."
+        => "hostprobe_pg_replication_slot_retained_bytes{active=\"false\"} > 1e9"
+
+    PG_DEAD_ROWS: Gauge<4> = "hostprobe_pg_stat_user_tables_n_dead_tup"
+        ["database", "datname", "schemaname", "relname"]
+        None Databases FedBy::Databases;
+        "Dead rows of the ten tables with most of them, in the database that we are connected to; looked at once a minute."
+
+    PG_LIVE_ROWS: Gauge<4> = "hostprobe_pg_stat_user_tables_n_live_tup"
+        ["database", "datname", "schemaname", "relname"]
+        None Databases FedBy::Databases;
+        "Rows of the same tables, as the statistics estimate."
+
+    PG_LAST_VACUUM: Gauge<4> = "hostprobe_pg_stat_user_tables_last_vacuum_timestamp_seconds"
+        ["database", "datname", "schemaname", "relname"]
+        Seconds Databases FedBy::Databases;
+        "When the same tables were vacuumed last, by whomever; absent when never."
+
+    PGBOUNCER_UP: Gauge<1> = "hostprobe_pgbouncer_up"
+        ["database"]
+        None PgBouncer FedBy::Databases;
+        "1 while the admin console of the configured PgBouncer answers, else 0."
+        => "hostprobe_pgbouncer_up == 0"
+
+    PGBOUNCER_CONNECT_ERRORS: Counter<2> = "hostprobe_pgbouncer_connect_errors_total"
+        ["database", "step"]
+        None PgBouncer FedBy::Databases;
+        "Attempts to ask PgBouncer that failed, by step."
+
+    PGBOUNCER_LAST_SUCCESS: Gauge<1> = "hostprobe_pgbouncer_last_success_timestamp_seconds"
+        ["database"]
+        Seconds PgBouncer FedBy::Databases;
+        "When PgBouncer answered last, in seconds since the epoch."
+
+    PGBOUNCER_INFO: Info<2> = "hostprobe_pgbouncer_server_info"
+        ["database", "version"]
+        None PgBouncer FedBy::Databases;
+        "Version of PgBouncer. Always 1."
+
+    PGBOUNCER_CLIENTS_ACTIVE: Gauge<3> = "hostprobe_pgbouncer_pools_client_active_connections"
+        ["database", "datname", "user"]
+        None PgBouncer FedBy::Databases;
+        "Clients that are linked to a server connection, or idle."
+
+    PGBOUNCER_CLIENTS_WAITING: Gauge<3> = "hostprobe_pgbouncer_pools_client_waiting_connections"
+        ["database", "datname", "user"]
+        None PgBouncer FedBy::Databases;
+        "Clients that wait for a server connection: the pool is too small, or statements are too slow."
+        => "sum by (database, datname) (hostprobe_pgbouncer_pools_client_waiting_connections) > 0"
+
+    PGBOUNCER_SERVERS_ACTIVE: Gauge<3> = "hostprobe_pgbouncer_pools_server_active_connections"
+        ["database", "datname", "user"]
+        None PgBouncer FedBy::Databases;
+        "Server connections that are linked to a client."
+
+    PGBOUNCER_SERVERS_IDLE: Gauge<3> = "hostprobe_pgbouncer_pools_server_idle_connections"
+        ["database", "datname", "user"]
+        None PgBouncer FedBy::Databases;
+        "Server connections that may be used at once."
+
+    PGBOUNCER_SERVERS_USED: Gauge<3> = "hostprobe_pgbouncer_pools_server_used_connections"
+        ["database", "datname", "user"]
+        None PgBouncer FedBy::Databases;
+        "Server connections that were idle for long and are checked before they are used."
+
+    PGBOUNCER_SERVERS_TESTED: Gauge<3> = "hostprobe_pgbouncer_pools_server_testing_connections"
+        ["database", "datname", "user"]
+        None PgBouncer FedBy::Databases;
+        "Server connections that are being checked or reset."
+
+    PGBOUNCER_SERVERS_LOGIN: Gauge<3> = "hostprobe_pgbouncer_pools_server_login_connections"
+        ["database", "datname", "user"]
+        None PgBouncer FedBy::Databases;
+        "Server connections that are logging in."
+
+    PGBOUNCER_MAXWAIT: Gauge<3> = "hostprobe_pgbouncer_pools_client_maxwait_seconds"
+        ["database", "datname", "user"]
+        Seconds PgBouncer FedBy::Databases;
+        "For how long the client that waits longest has waited for a server connection."
+        => "max by (database, datname) (hostprobe_pgbouncer_pools_client_maxwait_seconds) > 1"
+
+    PGBOUNCER_TRANSACTIONS: Counter<2> = "hostprobe_pgbouncer_stats_sql_transactions_pooled_total"
+        ["database", "datname"]
+        None PgBouncer FedBy::Databases;
+        "Transactions."
+
+    PGBOUNCER_QUERIES: Counter<2> = "hostprobe_pgbouncer_stats_queries_pooled_total"
+        ["database", "datname"]
+        None PgBouncer FedBy::Databases;
+        "Statements."
+
+    PGBOUNCER_RECEIVED: Counter<2> = "hostprobe_pgbouncer_stats_received_bytes_total"
+        ["database", "datname"]
+        Bytes PgBouncer FedBy::Databases;
+        "Bytes from clients."
+
+    PGBOUNCER_SENT: Counter<2> = "hostprobe_pgbouncer_stats_sent_bytes_total"
+        ["database", "datname"]
+        Bytes PgBouncer FedBy::Databases;
+        "Bytes to clients."
+
+    PGBOUNCER_IN_TRANSACTION: Counter<2> = "hostprobe_pgbouncer_stats_server_in_transaction_seconds_total"
+        ["database", "datname"]
+        Seconds PgBouncer FedBy::Databases;
+        "Time that server connections spent in transactions."
+
+    PGBOUNCER_QUERY_SECONDS: Counter<2> = "hostprobe_pgbouncer_stats_queries_duration_seconds_total"
+        ["database", "datname"]
+        Seconds PgBouncer FedBy::Databases;
+        "Time that server connections spent on statements."
+
+    PGBOUNCER_WAIT_SECONDS: Counter<2> = "hostprobe_pgbouncer_stats_client_wait_seconds_total"
+        ["database", "datname"]
+        Seconds PgBouncer FedBy::Databases;
+        "Time that clients waited for a server connection."
+        => "rate(hostprobe_pgbouncer_stats_client_wait_seconds_total[5m]) / rate(hostprobe_pgbouncer_stats_sql_transactions_pooled_total[5m])"
+
+    PGBOUNCER_AVG_QUERY: Gauge<2> = "hostprobe_pgbouncer_stats_avg_query_seconds"
+        ["database", "datname"]
+        Seconds PgBouncer FedBy::Databases;
+        "Mean duration of a statement in the latest period of PgBouncer."
+
+    PGBOUNCER_AVG_WAIT: Gauge<2> = "hostprobe_pgbouncer_stats_avg_wait_seconds"
+        ["database", "datname"]
+        Seconds PgBouncer FedBy::Databases;
+        "Mean wait for a server connection in the latest period of PgBouncer."
 }
 
 #[cfg(test)]

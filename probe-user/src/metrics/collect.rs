@@ -23,17 +23,23 @@ use super::{
     service::{ServiceView, UNKNOWN_SERVICE},
 };
 use crate::{
+    database::AskedDatabase,
+    database::advice::report::DatabaseAdvice,
     host::HostReport,
     kernel::snapshot::{ProbeState, Snapshot},
+    store::StoreReport,
     targets::Exit,
     traffic::Report,
 };
 
+mod advice;
 mod correlation;
+mod database;
 mod host;
 mod postgres;
 mod process_resources;
 mod resources;
+mod store;
 mod traffic;
 
 pub(crate) use process_resources::by_name as resources_by_name;
@@ -64,6 +70,12 @@ pub struct Inputs<'a> {
     pub host: Option<&'a HostReport>,
     /// The services that are known now.
     pub services: &'a [ServiceView],
+    /// What was found out about the databases' indexes.
+    pub advice: &'a [DatabaseAdvice],
+    /// What the configured databases said.
+    pub databases: &'a [AskedDatabase],
+    /// How the store does.
+    pub store: &'a StoreReport,
     /// What was built.
     pub build: &'a Build,
     /// When counting began.
@@ -88,6 +100,9 @@ pub fn collect(inputs: &Inputs<'_>) -> Families {
         process_resources::collect(&mut families, report, &names);
         host::collect(&mut families, report);
     }
+    advice::collect(&mut families, inputs.advice);
+    database::collect(&mut families, inputs.databases);
+    store::collect(&mut families, inputs.store);
     probe(&mut families, inputs);
     if let Some(own) = inputs.own_process {
         own_process(&mut families, own);

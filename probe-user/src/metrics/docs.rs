@@ -63,6 +63,7 @@ fn row(out: &mut String, metric: &Metric) {
         FedBy::Probe(name) => format!("probe `{name}`"),
         FedBy::Targets => "targets".to_owned(),
         FedBy::Host => "`[host]`".to_owned(),
+        FedBy::Databases => "`[[database]]`".to_owned(),
         FedBy::Daemon => "daemon".to_owned(),
     };
     let labels: Vec<_> = metric

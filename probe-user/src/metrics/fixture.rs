@@ -18,20 +18,26 @@ mod host;
 
 use super::{Build, ExitCount, Families, Inputs, OwnProcess, ServiceView, collect};
 use crate::{
+    database::AskedDatabase,
+    database::advice::report::{self, DatabaseAdvice},
     host::HostReport,
     kernel::{
         scheduler::Ongoing,
         snapshot::{ProbeState, ProbeStatus, ProgramRuntime, Snapshot},
     },
     sql::{Operation, SqlInfo},
+    store::{Dropped, Kind, KindReport, State, StoreReport},
     targets::Exit,
     traffic::{
         Confidence, ConnectionReport, ConnectionState, Counts, DatabaseReport, DbReport, DbTally,
         Encryption, Exemplar, Exemplars, Finding, Fingerprint, FingerprintReport, HttpClientKey,
-        HttpSeries, HttpServerKey, Pattern, PostgresSeries, Report, RouteKey, ServiceReport,
-        StatementKey, StatementOutcome, StatisticsDelta, Timing, Totals, Unattributed,
+        HttpSeries, HttpServerKey, Pattern, PoolReport, PostgresSeries, Report, RouteCount,
+        RouteKey, ServiceReport, StatementKey, StatementOutcome, StatisticsDelta, Timing, Totals,
+        Unattributed,
     },
 };
+
+mod database;
 
 /// What is behind one scrape.
 pub(crate) struct Fixture {
@@ -39,6 +45,9 @@ pub(crate) struct Fixture {
     pub(crate) traffic: Report,
     pub(crate) host: Arc<HostReport>,
     pub(crate) services: Vec<ServiceView>,
+    pub(crate) advice: Vec<DatabaseAdvice>,
+    pub(crate) databases: Vec<AskedDatabase>,
+    pub(crate) store: StoreReport,
     pub(crate) build: Build,
     pub(crate) own_process: OwnProcess,
 }
@@ -61,10 +70,17 @@ impl Fixture {
                 },
                 findings: (services > 0).then(finding).into_iter().collect(),
                 not_compared: 2,
+                slow_dropped: 6,
                 at_ns: 5_000_000_000,
             },
             host: Arc::new(host::host(services)),
             services: (1..=services).map(service).collect(),
+            advice: (services > 0).then(advice).into_iter().collect(),
+            databases: (services > 0)
+                .then(database::database)
+                .into_iter()
+                .collect(),
+            store: store(),
             build: Build {
                 version: "0.1.0".to_owned(),
                 object_build_id: "c0ffee".to_owned(),
@@ -121,6 +137,9 @@ impl Fixture {
             traffic: &self.traffic,
             host: Some(&self.host),
             services: &self.services,
+            advice: &self.advice,
+            databases: &self.databases,
+            store: &self.store,
             build: &self.build,
             started_at: UNIX_EPOCH + Duration::from_secs(1_790_000_000),
             own_process: Some(&self.own_process),
@@ -164,6 +183,26 @@ fn add_resources(snapshot: &mut Snapshot, id: u16) {
             errors: 1,
         };
         snapshot.block.insert(key, stats);
+    }
+}
+
+/// One that is up, and was not once.
+fn store() -> StoreReport {
+    let kind = |kind| KindReport {
+        kind,
+        written: 70,
+        dropped: Dropped::ALL.map(|why| (why, 2)).to_vec(),
+    };
+    StoreReport {
+        location: "sqlite:///var/lib/hostprobe/hostprobe.db".to_owned(),
+        state: State::Up,
+        kinds: Kind::ALL.map(kind).to_vec(),
+        queue_records: 3,
+        queue_limit: 10_000,
+        size_bytes: Some(98_304),
+        transactions: 12,
+        failures: 1,
+        write_time: Duration::from_millis(30),
     }
 }
 
@@ -243,8 +282,25 @@ fn requests_and_statements() -> ServiceReport {
                 },
             )]
             .into(),
+            statement_routes: [(
+                0xfeed,
+                vec![RouteCount {
+                    key: RouteKey {
+                        method: "GET",
+                        route: "/items/{id}".into(),
+                    },
+                    calls: 2,
+                }],
+            )]
+            .into(),
             n_plus_one: [(Some(0xc0ffee), 4), (None, 1)].into(),
             repeated: [(Some(0xbeef), 2)].into(),
+            pools: Some(PoolReport {
+                saturated_ns: 1_500_000_000,
+                busy_ns: 4_000_000_000,
+                busy_peak: 5,
+                wait: timing(&[20_000_000]),
+            }),
         },
     }
 }
@@ -273,7 +329,15 @@ fn database(timing: Timing) -> DatabaseReport {
         operation: Operation::Select,
         complete: true,
     };
-    let fingerprint = Fingerprint::with(sql.into(), totals(2, 1, 7, 380_000), timing.clone());
+    let mut fingerprint = Fingerprint::with(
+        sql.into(),
+        "shop".into(),
+        totals(2, 1, 7, 380_000),
+        timing.clone(),
+    );
+    for ns in [80_000, 300_000] {
+        fingerprint.latencies.observe(ns);
+    }
     DatabaseReport {
         fingerprints: FingerprintReport {
             top: vec![fingerprint],
@@ -294,6 +358,7 @@ fn database(timing: Timing) -> DatabaseReport {
             server_errors: [("admin_shutdown".into(), 1)].into(),
             cancels: 4,
         },
+        slow: [("shop".into(), 2)].into(),
     }
 }
 
@@ -314,6 +379,9 @@ fn finding() -> Finding {
         }),
         count: 52,
         elapsed_ns: 40_000_000,
+        wasted_ns: 30_000_000,
+        total_wasted_ns: 120_000_000,
+        total_count: 208,
         confidence: Confidence::High,
         times: 4,
         at_ns: 2_000_000_000,
@@ -347,6 +415,18 @@ pub(crate) fn service(id: u16) -> ServiceView {
             },
         ],
         ports: vec![8000],
+    }
+}
+
+fn advice() -> DatabaseAdvice {
+    DatabaseAdvice {
+        name: "shop".to_owned(),
+        state: report::State::Done,
+        finished_at: Some(UNIX_EPOCH + Duration::from_secs(1_790_000_100)),
+        round_seconds: 0.25,
+        rounds: 3,
+        failures: 1,
+        ..DatabaseAdvice::default()
     }
 }
 

@@ -209,6 +209,14 @@ pub enum Group {
     ProcessResources,
     /// The host.
     Host,
+    /// Advice on indexes.
+    Advice,
+    /// Postgres servers that are asked.
+    Databases,
+    /// PgBouncers that are asked.
+    PgBouncer,
+    /// Where records are kept.
+    Store,
     /// The probe itself: health, losses, cost.
     Probe,
     /// The daemon's process, under the names that all Prometheus clients use.
@@ -217,7 +225,7 @@ pub enum Group {
 
 impl Group {
     /// All groups in the order of the documentation.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::Services,
         Self::Syscalls,
         Self::Tcp,
@@ -230,6 +238,10 @@ impl Group {
         Self::Block,
         Self::ProcessResources,
         Self::Host,
+        Self::Advice,
+        Self::Databases,
+        Self::PgBouncer,
+        Self::Store,
         Self::Probe,
         Self::OwnProcess,
     ];
@@ -249,6 +261,10 @@ impl Group {
             Self::Block => "Block devices",
             Self::ProcessResources => "Processes",
             Self::Host => "Host",
+            Self::Advice => "Index advice",
+            Self::Databases => "What Postgres says itself",
+            Self::PgBouncer => "What PgBouncer says itself",
+            Self::Store => "The store",
             Self::Probe => "The probe itself",
             Self::OwnProcess => "The daemon's process",
         }
@@ -264,6 +280,8 @@ pub enum FedBy {
     Targets,
     /// Reading `/proc` and `/sys`; see `[host]` in the configuration.
     Host,
+    /// Asking the configured databases.
+    Databases,
     /// The daemon.
     Daemon,
 }

@@ -7,12 +7,13 @@ use lru::LruCache;
 use twox_hash::{XxHash3_64, XxHash3_128};
 
 use super::normalise::Normaliser;
-use super::{Effect, Parsed, Part, SqlInfo};
+use super::{Effect, MAX_CAPTURED, Parsed, Part, SqlInfo};
 
 /// Parses SQL texts, with a memory of the latest ones. One for each thread that decodes.
 ///
-/// Raw texts are known by their 128-bit hash, so that literals are not kept. Memory is bounded by
-/// the number of entries and by the bytes of normalised text that they hold.
+/// Raw texts are known by their 128-bit hash, so that literals are not kept, unless
+/// [`capturing`](Self::capturing). Memory is bounded by the number of entries and by the bytes of
+/// text that they hold.
 #[derive(Debug)]
 pub struct SqlCache {
     raw: LruCache<(u128, bool, bool), Arc<Parsed>>,
@@ -20,6 +21,7 @@ pub struct SqlCache {
     known: LruCache<u64, Arc<SqlInfo>>,
     known_bytes: usize,
     max_bytes: usize,
+    captures: bool,
     normaliser: Normaliser,
 }
 
@@ -41,9 +43,16 @@ impl SqlCache {
             known: LruCache::unbounded(),
             known_bytes: 0,
             max_bytes: max_bytes.max(entries.get()),
+            captures: false,
             normaliser: Normaliser::default(),
         }
         .with_entries(entries)
+    }
+
+    /// Whether the statements are kept as they were sent, too.
+    pub fn capturing(mut self, captures: bool) -> Self {
+        self.captures = captures;
+        self
     }
 
     fn with_entries(mut self, entries: NonZeroUsize) -> Self {
@@ -75,6 +84,7 @@ impl SqlCache {
 
     fn parse_now(&mut self, raw: &[u8], cut: bool, backslash: bool, outermost: bool) -> Parsed {
         let mut normaliser = std::mem::take(&mut self.normaliser);
+        let captures = self.captures;
         let mut parts = Vec::new();
         let mut prepares = Vec::new();
         normaliser.run(raw, cut, backslash, |normaliser, found| {
@@ -92,6 +102,7 @@ impl SqlCache {
                 info,
                 literals: found.literals,
                 traceparent: found.traceparent,
+                text: captures.then(|| captured(raw, found.range.clone(), found.cut)),
                 effect: found.effect,
             });
         });
@@ -151,6 +162,22 @@ impl SqlCache {
 fn bytes_of(parsed: &Parsed) -> usize {
     let parts = parsed.parts.iter();
     parts
-        .map(|part| size_of::<Part>() + part.info.text.len())
+        .map(|part| {
+            let captured = part.text.as_ref().map_or(0, |text| text.len());
+            size_of::<Part>() + part.info.text.len() + captured
+        })
         .sum()
+}
+
+/// A part of the text as it was sent, without the space around it; ends in `…` when it goes on.
+fn captured(raw: &[u8], range: std::ops::Range<usize>, cut: bool) -> Arc<str> {
+    let all = raw.get(range).unwrap_or_default().trim_ascii();
+    let kept = all.get(..MAX_CAPTURED).unwrap_or(all);
+    let mut text = String::from_utf8_lossy(kept).into_owned();
+    if cut || kept.len() < all.len() {
+        // A character that was cut in two is no character.
+        text.truncate(text.trim_end_matches(char::REPLACEMENT_CHARACTER).len());
+        text.push('…');
+    }
+    text.into()
 }

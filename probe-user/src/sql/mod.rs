@@ -54,6 +54,9 @@ impl SqlInfo {
     }
 }
 
+/// The most bytes of a statement that are captured as they were sent.
+pub const MAX_CAPTURED: usize = 8_192;
+
 /// One statement of a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
@@ -63,6 +66,9 @@ pub struct Part {
     pub literals: u64,
     /// The trace that a sqlcommenter comment names.
     pub traceparent: Option<Traceparent>,
+    /// The statement as it was sent, literals and all, up to [`MAX_CAPTURED`] bytes; only when the
+    /// cache was told to capture.
+    pub text: Option<Arc<str>>,
     /// What it does to the session's statements and savepoints.
     pub effect: Effect,
 }

@@ -41,6 +41,8 @@ pub(super) struct Found {
     pub(super) effect: Effect,
     /// Where in the raw text the statement stands that a `PREPARE` prepares.
     pub(super) prepared: Option<Range<usize>>,
+    /// Where in the raw text it stands, with the comments around it.
+    pub(super) range: Range<usize>,
     /// Whether the text was cut within it.
     pub(super) cut: bool,
 }
@@ -97,6 +99,7 @@ impl Normaliser {
         mut each: impl FnMut(&Self, Found),
     ) {
         self.reset();
+        let mut start = 0;
         for token in Lexer::new(raw, backslash_escapes) {
             let at_end = token.offset + token.text.len() >= raw.len();
             if cut && at_end && !matches!(token.kind, TokenKind::String | TokenKind::Punctuation(_))
@@ -106,12 +109,13 @@ impl Normaliser {
             }
             if token.kind == TokenKind::Punctuation(b';') && self.depth == 0 && self.body_depth == 0
             {
-                self.finish(token.offset, false, &mut each);
+                self.finish(start..token.offset, false, &mut each);
+                start = token.offset + token.text.len();
             } else {
                 self.token(&token);
             }
         }
-        self.finish(raw.len(), cut, &mut each);
+        self.finish(start..raw.len(), cut, &mut each);
     }
 
     /// The normalised text with `?` for parameters: what the fingerprint is made of.
@@ -151,7 +155,7 @@ impl Normaliser {
         self.prepared_from = None;
     }
 
-    fn finish(&mut self, end: usize, cut: bool, each: &mut impl FnMut(&Self, Found)) {
+    fn finish(&mut self, range: Range<usize>, cut: bool, each: &mut impl FnMut(&Self, Found)) {
         while self.lists.innermost() == Some(List::Rows) {
             self.lists.close(&mut self.text);
         }
@@ -178,7 +182,8 @@ impl Normaliser {
                 } else {
                     self.leading.effect(operation)
                 },
-                prepared: self.prepared_from.map(|from| from..end),
+                prepared: self.prepared_from.map(|from| from..range.end),
+                range,
                 cut,
             };
             each(self, found);

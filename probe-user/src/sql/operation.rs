@@ -17,6 +17,11 @@ macro_rules! operations {
                 match self { $(Self::$variant => $label,)* }
             }
 
+            /// The operation of a label; [`Self::Other`] for one that no version knows.
+            pub fn of_label(label: &str) -> Self {
+                match label { $($label => Self::$variant,)* _ => Self::Other }
+            }
+
             /// The operation that a statement's first word, in lower case, announces.
             pub fn of_word(word: &[u8]) -> Option<Self> {
                 $($(if word == $word.as_bytes() { return Some(Self::$variant); })*)*

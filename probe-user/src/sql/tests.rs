@@ -351,3 +351,40 @@ proptest! {
         }
     }
 }
+
+/// Whoever asks for the text as it was sent gets that statement's, bounded, and nobody else gets any.
+#[test]
+fn texts_are_captured_only_on_demand_and_bounded() {
+    let raw = "SELECT 'a;b' ; -- c\n INSERT INTO t VALUES ('x')";
+    let parsed = SqlCache::default().parse(raw.as_bytes(), false, false);
+    assert!(parsed.parts.iter().all(|part| part.text.is_none()));
+    let mut cache = SqlCache::new(10, 100_000).capturing(true);
+    let parsed = cache.parse(raw.as_bytes(), false, false);
+    let texts: Vec<_> = parsed
+        .parts
+        .iter()
+        .map(|part| part.text.as_deref())
+        .collect();
+    let expected = [
+        Some("SELECT 'a;b'"),
+        Some("-- c\n INSERT INTO t VALUES ('x')"),
+    ];
+    assert_eq!(texts, expected);
+    // Cut within a character of two bytes.
+    let long = format!("SELECT '{}", "é".repeat(MAX_CAPTURED));
+    let parsed = cache.parse(long.as_bytes(), true, false);
+    let text = parsed.parts[0].text.as_deref().unwrap();
+    assert!(
+        text.len() <= MAX_CAPTURED + 3 && text.ends_with("é…"),
+        "{}",
+        text.len()
+    );
+    for n in 0..100 {
+        cache.parse(
+            format!("SELECT '{n}{}'", "x".repeat(5_000)).as_bytes(),
+            false,
+            false,
+        );
+    }
+    assert!(cache.bytes() <= 2 * 100_000, "{}", cache.bytes());
+}

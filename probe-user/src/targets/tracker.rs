@@ -349,6 +349,15 @@ impl Tracker {
             .collect()
     }
 
+    /// Milliseconds from which on the statements of a service are slow, of those that are configured
+    /// with some, by service id.
+    pub fn slow_ms(&self) -> BTreeMap<u16, i32> {
+        let rules = self.rules.iter().zip(&self.rule_ids);
+        rules
+            .filter_map(|(rule, id)| Some(((*id)?, rule.service.slow_ms?)))
+            .collect()
+    }
+
     /// Traced processes that may execute files which they did not execute before: those that were
     /// found since the last call, and those that mapped one. A child that was forked has its
     /// parent's.

@@ -8,8 +8,10 @@ mod clients;
 mod correlation;
 mod exemplars;
 mod http;
+mod latencies;
 mod n_plus_one;
 mod postgres;
+mod slow;
 mod streams;
 #[cfg(test)]
 mod tests;
@@ -24,9 +26,10 @@ use probe_common::payload::PayloadKind;
 
 pub use clients::{LIMIT as EXACT_CLIENTS, WINDOW_NS as CLIENT_WINDOW_NS};
 use correlation::Correlation;
-pub use correlation::{DbReport, DbTally, Unattributed};
+pub use correlation::{DbReport, DbTally, PoolReport, RouteCount, StatementRoutes, Unattributed};
 pub use exemplars::{Exemplar, Exemplars};
 pub use http::{HttpClientKey, HttpSeries, HttpServerKey};
+pub use latencies::{ERROR as QUANTILE_ERROR, Latencies};
 pub use n_plus_one::{
     Confidence, Finding, FindingCounts, Pattern, RouteKey, Settings as NPlusOneSettings,
 };
@@ -34,6 +37,7 @@ pub use postgres::{
     ConnectionReport, ConnectionState, DatabaseReport, Encryption, Fingerprint, FingerprintReport,
     PostgresSeries, StatementKey, StatementOutcome, StatisticsDelta, Totals, class, condition,
 };
+pub use slow::{Client, SlowStatement, Thresholds};
 use streams::Streams;
 pub use timing::{BOUNDS_NS, Timing};
 
@@ -60,6 +64,8 @@ pub struct Limits {
     pub postgres: protocol::Limits,
     /// When statements look like a loop around a query.
     pub n_plus_one: NPlusOneSettings,
+    /// Whether slow statements are handed out as they were sent, with their literals.
+    pub capture_literals: bool,
 }
 
 impl Default for Limits {
@@ -72,6 +78,7 @@ impl Default for Limits {
             http: http1::Limits::default(),
             postgres: protocol::Limits::default(),
             n_plus_one: NPlusOneSettings::default(),
+            capture_literals: false,
         }
     }
 }
@@ -135,6 +142,8 @@ pub struct Report {
     pub findings: Vec<Finding>,
     /// Statements that were not compared with others for lack of room.
     pub not_compared: u64,
+    /// Slow statements that were counted, but not handed on for lack of room.
+    pub slow_dropped: u64,
     /// When this was so, `CLOCK_MONOTONIC` nanoseconds.
     pub at_ns: u64,
 }
@@ -164,7 +173,11 @@ impl ServiceTraffic {
     fn new(limits: &Limits, templates: Arc<Templates>) -> Self {
         Self {
             http: http::Http::new(limits.series, limits.routes, templates),
-            postgres: postgres::Postgres::new(limits.series, limits.fingerprints),
+            postgres: postgres::Postgres::new(
+                limits.series,
+                limits.fingerprints,
+                limits.capture_literals,
+            ),
             reported: None,
             tls_connections: 0,
             tls_decoded: 0,
@@ -238,6 +251,26 @@ impl Traffic {
         self.correlation.take_warnings()
     }
 
+    /// Says from which time on statements are slow.
+    pub fn set_slow(&mut self, thresholds: Thresholds) {
+        self.correlation.slow.set_thresholds(thresholds);
+    }
+
+    /// Slow statements of which nothing more will be known, since the last call.
+    pub fn take_slow(&mut self) -> Vec<SlowStatement> {
+        self.correlation.slow.take()
+    }
+
+    /// So many slow statements were taken, but not handed on for lack of room.
+    pub fn slow_dropped(&mut self, number: u64) {
+        self.correlation.slow.drop_more(number);
+    }
+
+    /// Lets slow statements go that wait for the end of their requests: it will not be seen.
+    pub fn release_slow(&mut self) {
+        self.correlation.release_slow();
+    }
+
     /// A connection of this service changed its state.
     fn changed(&mut self, service: u16) {
         if let Some(service) = self.services.get_mut(&service) {
@@ -279,7 +312,7 @@ impl Traffic {
     /// last report, so that the caller may take its time.
     pub fn report(&mut self, now_ns: u64) -> Report {
         let mut now = self.streams.now();
-        let correlation = &self.correlation;
+        let correlation = &mut self.correlation;
         let services = self.services.iter_mut().map(|(id, service)| {
             // Both change with the time alone.
             let active_users = service.http.clients.count(now_ns);
@@ -316,6 +349,7 @@ impl Traffic {
             epoch_offset_ns: 0,
             findings: self.correlation.findings(),
             not_compared: self.correlation.not_compared(),
+            slow_dropped: self.correlation.slow.dropped(),
             at_ns: self.correlation.now_ns(),
         }
     }

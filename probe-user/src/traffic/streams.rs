@@ -326,7 +326,7 @@ impl Stream {
         counts: &mut Counts,
     ) {
         let mut over = false;
-        let (side, link) = (self.side, &mut self.link);
+        let (side, transport, link) = (self.side, self.transport, &mut self.link);
         match &mut self.decoder {
             Decoder::Http(_, output) => {
                 counts.desynchronised += output.stats.desynchronised;
@@ -361,13 +361,28 @@ impl Stream {
             }
             Decoder::Postgres(connection, events) => {
                 for event in events.drain(..) {
-                    if let (Side::Client, postgres::Event::Statement(statement)) = (side, &event) {
-                        correlation.statement(self.number, call.service, statement);
+                    if let postgres::Event::Statement(statement) = &event {
+                        let client = || link.client(transport);
+                        let slow = correlation.slow.look(self.service, side, client, statement);
+                        if slow.is_some() {
+                            service.postgres.slow(side, statement);
+                        }
+                        match (side, slow) {
+                            (Side::Client, slow) => {
+                                correlation.statement(self.number, call.service, statement, slow);
+                            }
+                            (Side::Server, Some(slow)) => correlation.slow.hand_out(*slow),
+                            (Side::Server, None) => {}
+                        }
                     }
                     let session = connection.session();
                     service.postgres.event(side, &event, session, link, counts);
                 }
                 over = connection.is_left();
+                if side == Side::Client {
+                    let state = link.state(Some(connection.activity()));
+                    correlation.connection_is(call, link.peer(), state);
+                }
             }
             Decoder::None => {}
         }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::{
     metrics::metric::seconds,
-    traffic::{DbReport, DbTally},
+    traffic::{DbReport, DbTally, RouteCount},
 };
 
 /// The statements of one service, by request, and those that belong to none for certain.
@@ -48,6 +48,16 @@ impl From<&DbReport> for DbNumbers {
         Self {
             routes: routes.collect(),
             unattributed: unattributed.collect(),
+        }
+    }
+}
+
+/// Adds the routes that another id of the same service name ran a statement for.
+pub(super) fn add_routes(into: &mut Vec<RouteCount>, other: &[RouteCount]) {
+    for route in other {
+        match into.iter_mut().find(|known| known.key == route.key) {
+            Some(known) => known.calls = known.calls.saturating_add(route.calls),
+            None => into.push(route.clone()),
         }
     }
 }

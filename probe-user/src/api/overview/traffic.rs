@@ -109,7 +109,7 @@ impl From<&Counts> for StreamNumbers {
 }
 
 /// Reports by service name; several ids may share one, as in `/metrics`.
-pub(super) fn by_name<'a>(
+pub(in crate::api) fn by_name<'a>(
     report: &Report,
     names: &ServiceNames<'a>,
 ) -> BTreeMap<&'a str, Arc<ServiceReport>> {
@@ -143,6 +143,10 @@ fn merge(into: &mut ServiceReport, other: &ServiceReport) {
         add_statements,
     );
     merge_tables(&mut into.db.routes, &other.db.routes, db::add);
+    for (fingerprint, routes) in &other.db.statement_routes {
+        let known = into.db.statement_routes.entry(*fingerprint).or_default();
+        db::add_routes(known, routes);
+    }
     merge_tables(&mut into.db.unattributed, &other.db.unattributed, db::add);
 }
 

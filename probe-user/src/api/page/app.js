@@ -1,11 +1,15 @@
 // The live page. It asks for /api/overview every two seconds; all numbers there are totals since
 // the probe started, and rates are made here, between the newest answer and one that is as old as
 // the chosen window.
+import { pollActivity } from "./activity.js";
 import { bar, fact, make, replace } from "./elements.js";
+import { followAdvice } from "./advice.js";
 import { drawFindings } from "./findings.js";
 import { drawHost } from "./host.js";
 import { between, bytes, duration, quantile, short, uptime } from "./numbers.js";
 import { drawDatabase } from "./database.js";
+import { pollPatterns } from "./patterns.js";
+import { askSlow, drawSlow } from "./slow.js";
 import { drawTraffic, headline, trafficCalls } from "./traffic.js";
 import { drawHints, verdictLines } from "./verdict.js";
 
@@ -317,6 +321,7 @@ function connection(text, kind) {
 
 async function poll() {
   try {
+    const slow = askSlow();
     const ask = (path) => fetch(path, { cache: "no-store", signal: AbortSignal.timeout(8000) });
     const [response, judged] = await Promise.all([ask("/api/overview"), ask("/api/verdict")]);
     const answer = await response.json();
@@ -333,6 +338,10 @@ async function poll() {
     failures = 0;
     connection("live", "good");
     draw();
+    drawSlow($("slow"), await slow);
+    // Beside it: databases that are slow to answer must not hold the page up.
+    pollActivity($("activity")).catch(() => {});
+    pollPatterns().catch(() => {});
   } catch (error) {
     failures += 1;
     connection(failures > 1 ? "no answer: is hostprobe running?" : "waiting", failures > 1 ? "bad" : "");
@@ -343,3 +352,4 @@ async function poll() {
 $("window").addEventListener("change", draw);
 document.addEventListener("visibilitychange", draw);
 poll();
+followAdvice($("advice"));

@@ -1,6 +1,7 @@
 // Postgres beside its statements by kind: those that take most of the time, and the connections.
 import { bar, make, replace } from "./elements.js";
 import { between, duration, quantile, short } from "./numbers.js";
+import { hints, patternOf, trendCell } from "./patterns.js";
 
 const TOP_ROWS = 15;
 
@@ -45,7 +46,9 @@ function drawStatements(parent, kind, name, now, old, seconds, bounds) {
   if (section.hidden) return;
   replace(section.querySelector("h2"), kind.statements + name, " ",
     make("span", { class: "note" }, "most total time first, without literals"));
-  const rows = now.statements.map((series) => statementRow(series, old, seconds));
+  const rows = now.statements.map((series) => ({
+    ...statementRow(series, old, seconds), pattern: patternOf(name, kind.side, series.fingerprint),
+  }));
   // A quiet window orders nothing: then the whole time since the start does.
   const quiet = rows.every((row) => row.recent.spent === 0);
   const spent = (row) => (quiet ? row.total.spent : row.recent.spent);
@@ -82,8 +85,9 @@ function statementTable(id, rows, share, seconds, old, bounds) {
     const shown = row.recent.calls ? row.recent : row.total;
     const part = share(row);
     return make("tr", {},
-      make("th", { scope: "row", class: "text sql" }, statementName(row.series), bar(part)),
+      make("th", { scope: "row", class: "text sql" }, statementName(row.series), ...hints(row.pattern), bar(part)),
       make("td", {}, part > 0 ? (100 * part).toFixed(part < 0.0995 ? 1 : 0) + " %" : "–"),
+      trendCell(row.pattern),
       make("td", {}, short(rate(row.recent.calls))),
       make("td", { class: row.recent.errors > 0 ? "bad" : "muted" }, short(rate(row.recent.errors))),
       make("td", {}, duration(shown.calls ? shown.spent / shown.calls : null)),
@@ -92,10 +96,11 @@ function statementTable(id, rows, share, seconds, old, bounds) {
   };
   const table = make("table", { "aria-labelledby": id + "-title" },
     make("thead", {}, make("tr", {}, heading("statement", { class: "text" }), heading("of time"),
+      heading("trend", { title: "Time of the last hour against the hour before" }),
       heading("calls/s"), heading("errors/s"), heading("mean"), heading("p95"), heading("rows/call"))),
     make("tbody", {}, ...[...named.slice(0, TOP_ROWS), ...rest].map(line)));
   if (hidden.length) {
-    table.append(make("tfoot", {}, make("tr", {}, make("td", { colspan: "7", class: "muted" },
+    table.append(make("tfoot", {}, make("tr", {}, make("td", { colspan: "8", class: "muted" },
       `and ${hidden.length} more in /metrics`))));
   }
   return table;

@@ -3,14 +3,6 @@ import { make, replace } from "./elements.js";
 import { duration, short } from "./numbers.js";
 
 const SHOWN = 8;
-const WRITES = /^(INSERT|UPDATE|DELETE|MERGE)$/;
-
-/** What to do about it. */
-const remedy = (found) =>
-  found.pattern === "repeated_query" ? "It asks for the same each time: remember the answer."
-    : WRITES.test(found.operation) ? "Write all rows with one statement."
-      : "Use a join, or one query with WHERE … IN (…).";
-
 const SURE = { high: "very likely", medium: "likely", low: "possible" };
 
 function ago(seconds) {
@@ -26,11 +18,14 @@ function item(found) {
   return make("li", {},
     make("div", { class: "row" },
       make("span", {}, make("span", { class: "muted" }, found.service + ": "), make("strong", {}, place), ` runs ${again} `,
-        make("strong", {}, `${short(found.count)} times${scope}`), `, ${duration(found.elapsed_seconds)}. `,
-        make("span", { class: "muted" }, remedy(found))),
+        make("strong", {}, `${short(Math.round(found.typical_count))} times${scope}`), ", which wastes about ",
+        make("strong", {}, duration(found.wasted_seconds)), " each time."),
       make("span", { class: found.confidence === "high" ? "badge end bad" : "badge end" }, SURE[found.confidence])),
     make("code", { class: "sql" }, found.sql),
-    make("div", { class: "what" }, `seen ${short(found.times)} ${found.times === 1 ? "time" : "times"}, ${ago(found.seconds_ago)}`));
+    make("div", { class: "advice" }, found.advice),
+    make("div", { class: "what", title: "Wasted is an estimate: the time of all executions but one" },
+      `seen ${short(found.times)} ${found.times === 1 ? "time" : "times"}, ${ago(found.seconds_ago)}; `
+      + `about ${duration(found.total_wasted_seconds)} wasted since the start`));
 }
 
 /** The latest findings of all services; nothing is drawn when there are none. */

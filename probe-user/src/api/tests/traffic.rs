@@ -184,7 +184,7 @@ fn database(calls: u64) -> DatabaseReport {
             rows: 6,
             busy_ns,
         };
-        Fingerprint::with(sql.into(), totals, timing(&[70_000, 80_000]))
+        Fingerprint::with(sql.into(), "shop".into(), totals, timing(&[70_000, 80_000]))
     };
     let reasons = |reason: &str| [(reason.into(), 2)].into();
     DatabaseReport {
@@ -314,7 +314,13 @@ async fn a_loop_around_a_query_comes_with_its_route_and_its_cost() {
         "sql": "select name from items where id = ?",
         "operation": "SELECT",
         "count": 52,
+        "typical_count": 52.0,
         "elapsed_seconds": 0.04,
+        "wasted_seconds": 0.03,
+        "total_wasted_seconds": 0.12,
+        "advice": "Ask for all rows at once, with a join or WHERE … IN (…) / = ANY($1); in an ORM, \
+                   load the relation eagerly (SQLAlchemy: selectinload or joinedload; Django: \
+                   prefetch_related or select_related; Rails: includes).",
         "confidence": "high",
         "times": 4,
         "seconds_ago": 3.0,

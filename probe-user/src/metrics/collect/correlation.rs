@@ -6,10 +6,10 @@ use super::metric;
 use crate::{
     metrics::{
         families::Families,
-        metric::{Counter, seconds},
+        metric::{Counter, Distribution, seconds},
     },
     routes::OTHER,
-    traffic::{DbReport, FindingCounts, Unattributed},
+    traffic::{DbReport, FindingCounts, PoolReport, Unattributed},
 };
 
 pub(super) fn collect(families: &mut Families, service: &str, report: &DbReport) {
@@ -38,6 +38,25 @@ pub(super) fn collect(families: &mut Families, service: &str, report: &DbReport)
     }
     findings(families, &metric::N_PLUS_ONE, service, &report.n_plus_one);
     findings(families, &metric::REPEATED_QUERY, service, &report.repeated);
+    if let Some(pools) = &report.pools {
+        pool(families, service, pools);
+    }
+}
+
+fn pool(families: &mut Families, service: &str, pools: &PoolReport) {
+    let service_label = [service];
+    families.counter_float(
+        &metric::DB_POOL_SATURATED,
+        service_label,
+        seconds(pools.saturated_ns),
+    );
+    families.counter_float(&metric::DB_POOL_BUSY, service_label, seconds(pools.busy_ns));
+    families.gauge(&metric::DB_POOL_PEAK, service_label, pools.busy_peak);
+    families.histogram(
+        &metric::DB_POOL_WAIT,
+        [service, "inferred"],
+        Distribution::from_timing(&pools.wait),
+    );
 }
 
 fn findings(

@@ -40,6 +40,14 @@ pub(super) fn collect(
     if !report.postgres_client.is_empty() {
         fingerprints(families, &CLIENT, service, &report.database_client);
     }
+    for (side, database) in [
+        ("server", &report.database_server),
+        ("client", &report.database_client),
+    ] {
+        for (name, count) in &database.slow {
+            families.counter(&metric::SLOW_QUERIES, [service, side, name], *count);
+        }
+    }
     for (metric, database) in [
         (&metric::POSTGRES_TRANSACTIONS, &report.database_server),
         (&metric::DB_CLIENT_TRANSACTIONS, &report.database_client),

@@ -193,6 +193,10 @@ fn each_number_arrives_under_its_name() {
             1.0,
         ),
         (&metric::DB_CANCELS, &[service, "server"], 4.0),
+        (&metric::DB_POOL_SATURATED, &[service], 1.5),
+        (&metric::DB_POOL_BUSY, &[service], 4.0),
+        (&metric::DB_POOL_PEAK, &[service], 5.0),
+        (&metric::DB_POOL_WAIT, &[service, "inferred"], 1.0),
         (
             &metric::DB_CLIENT_STATEMENTS,
             &[service, "shop", "SELECT", "error"],
@@ -286,9 +290,198 @@ fn each_number_arrives_under_its_name() {
         (&metric::OWN_CPU, &[], 1.25),
         (&metric::OWN_MAX_FDS, &[], 1024.0),
     ];
+    check(&families, expected);
+}
+
+/// What Postgres and PgBouncer say.
+#[test]
+fn each_answer_of_a_database_arrives_under_its_name() {
+    let families = Fixture::of_size(1, 0).families();
+    let expected: &[(&Metric, &[&str], f64)] = &[
+        (&metric::DATABASE_UP, &["shop-main"], 1.0),
+        (&metric::DATABASE_CONNECT_ERRORS, &["shop-main", "tcp"], 3.0),
+        (
+            &metric::DATABASE_CONNECT_ERRORS,
+            &["shop-main", "auth"],
+            0.0,
+        ),
+        (&metric::DATABASE_LAST_SUCCESS, &["shop-main"], 1.79e9),
+        (&metric::DATABASE_LOOK_SECONDS, &["shop-main"], 0.008),
+        (&metric::DATABASE_MISSING, &["shop-main", "hypopg"], 1.0),
+        (&metric::PG_INFO, &["shop-main", "15.13", "primary"], 1.0),
+        (&metric::PG_SESSIONS, &["shop-main", "shop", "idle"], 6.0),
+        (
+            &metric::PG_SESSIONS,
+            &["shop-main", "shop", "idle in transaction (aborted)"],
+            0.0,
+        ),
+        (
+            &metric::PG_MAX_TX,
+            &["shop-main", "shop", "idle in transaction"],
+            12.5,
+        ),
+        (&metric::PG_MAX_QUERY, &["shop-main", "shop"], 4.5),
+        (
+            &metric::PG_WAITS,
+            &["shop-main", "Lock", "transactionid"],
+            2.0,
+        ),
+        (&metric::PG_LOCK_WAITS, &["shop-main"], 1.0),
+        (&metric::PG_BLOCKERS, &["shop-main"], 1.0),
+        (&metric::PG_BLOCKED_SECONDS, &["shop-main"], 4.5),
+        (&metric::PG_MAX_CONNECTIONS, &["shop-main"], 100.0),
+        (&metric::PG_SUPERUSER_RESERVED, &["shop-main"], 3.0),
+        (&metric::PG_RESERVED, &["shop-main"], 2.0),
+        (&metric::PG_CONNECTIONS_USED, &["shop-main"], 80.0),
+        (&metric::PG_CONNECTIONS_AVAILABLE, &["shop-main"], 15.0),
+        (&metric::PG_NUMBACKENDS, &["shop-main", "shop"], 10.0),
+        (&metric::PG_XACT_COMMIT, &["shop-main", "shop"], 500.0),
+        (&metric::PG_XACT_ROLLBACK, &["shop-main", "shop"], 5.0),
+        (&metric::PG_BLKS_READ, &["shop-main", "shop"], 20.0),
+        (&metric::PG_BLKS_HIT, &["shop-main", "shop"], 900.0),
+        (&metric::PG_TUP_RETURNED, &["shop-main", "shop"], 30000.0),
+        (&metric::PG_TUP_FETCHED, &["shop-main", "shop"], 400.0),
+        (&metric::PG_TUP_INSERTED, &["shop-main", "shop"], 30.0),
+        (&metric::PG_TUP_UPDATED, &["shop-main", "shop"], 20.0),
+        (&metric::PG_TUP_DELETED, &["shop-main", "shop"], 10.0),
+        (&metric::PG_CONFLICTS, &["shop-main", "shop"], 1.0),
+        (&metric::PG_TEMP_FILES, &["shop-main", "shop"], 2.0),
+        (&metric::PG_TEMP_BYTES, &["shop-main", "shop"], 4096.0),
+        (&metric::PG_DEADLOCKS, &["shop-main", "shop"], 3.0),
+        (&metric::PG_DATABASE_SIZE, &["shop-main", "shop"], 8000000.0),
+        (&metric::PG_CHECKPOINTS_TIMED, &["shop-main"], 40.0),
+        (&metric::PG_CHECKPOINTS_REQ, &["shop-main"], 4.0),
+        (&metric::PG_REPLICATION_LAG, &["shop-main"], 1.5),
+        (
+            &metric::PG_FOLLOWER_BYTES,
+            &["shop-main", "standby", "streaming"],
+            4096.0,
+        ),
+        (
+            &metric::PG_FOLLOWER_SECONDS,
+            &["shop-main", "standby", "streaming"],
+            0.25,
+        ),
+        (
+            &metric::PG_SLOT_BYTES,
+            &["shop-main", "standby", "false"],
+            16777216.0,
+        ),
+        (
+            &metric::PG_DEAD_ROWS,
+            &["shop-main", "shop", "public", "orders"],
+            700.0,
+        ),
+        (
+            &metric::PG_LIVE_ROWS,
+            &["shop-main", "shop", "public", "orders"],
+            1000.0,
+        ),
+        (
+            &metric::PG_LAST_VACUUM,
+            &["shop-main", "shop", "public", "orders"],
+            1.789e9,
+        ),
+        (&metric::PGBOUNCER_UP, &["shop-main"], 1.0),
+        (
+            &metric::PGBOUNCER_CONNECT_ERRORS,
+            &["shop-main", "tcp"],
+            3.0,
+        ),
+        (
+            &metric::PGBOUNCER_CLIENTS_ACTIVE,
+            &["shop-main", "shop", "app"],
+            5.0,
+        ),
+        (
+            &metric::PGBOUNCER_CLIENTS_WAITING,
+            &["shop-main", "shop", "app"],
+            4.0,
+        ),
+        (
+            &metric::PGBOUNCER_SERVERS_ACTIVE,
+            &["shop-main", "shop", "app"],
+            3.0,
+        ),
+        (
+            &metric::PGBOUNCER_SERVERS_IDLE,
+            &["shop-main", "shop", "app"],
+            2.0,
+        ),
+        (
+            &metric::PGBOUNCER_SERVERS_USED,
+            &["shop-main", "shop", "app"],
+            1.0,
+        ),
+        (
+            &metric::PGBOUNCER_SERVERS_TESTED,
+            &["shop-main", "shop", "app"],
+            0.0,
+        ),
+        (
+            &metric::PGBOUNCER_SERVERS_LOGIN,
+            &["shop-main", "shop", "app"],
+            0.0,
+        ),
+        (
+            &metric::PGBOUNCER_MAXWAIT,
+            &["shop-main", "shop", "app"],
+            2.5,
+        ),
+        (
+            &metric::PGBOUNCER_TRANSACTIONS,
+            &["shop-main", "shop"],
+            60.0,
+        ),
+        (&metric::PGBOUNCER_QUERIES, &["shop-main", "shop"], 90.0),
+        (&metric::PGBOUNCER_RECEIVED, &["shop-main", "shop"], 1000.0),
+        (&metric::PGBOUNCER_SENT, &["shop-main", "shop"], 2000.0),
+        (
+            &metric::PGBOUNCER_IN_TRANSACTION,
+            &["shop-main", "shop"],
+            3.0,
+        ),
+        (
+            &metric::PGBOUNCER_QUERY_SECONDS,
+            &["shop-main", "shop"],
+            2.0,
+        ),
+        (
+            &metric::PGBOUNCER_WAIT_SECONDS,
+            &["shop-main", "shop"],
+            1.25,
+        ),
+        (&metric::PGBOUNCER_AVG_QUERY, &["shop-main", "shop"], 0.02),
+        (&metric::PGBOUNCER_AVG_WAIT, &["shop-main", "shop"], 0.01),
+    ];
+    check(&families, expected);
+}
+
+/// What a database said before it was gone is not what it does now.
+#[test]
+fn a_database_that_does_not_answer_has_no_numbers_but_that() {
+    let mut fixture = Fixture::of_size(1, 0);
+    for database in &mut fixture.databases {
+        let server = std::sync::Arc::make_mut(&mut database.server);
+        server.error = Some(crate::database::ConnectError {
+            step: crate::database::Step::Tcp,
+            place: String::new(),
+            what: String::new(),
+            hint: String::new(),
+        });
+    }
+    let families = fixture.families();
+    let name: &[&str] = &["shop-main"];
+    assert_eq!(value(&families, &metric::DATABASE_UP, name), Some(0.0));
+    let last = value(&families, &metric::DATABASE_LAST_SUCCESS, name);
+    assert_eq!(last, Some(1.79e9));
+    assert!(families.get(&metric::PG_MAX_CONNECTIONS).is_none());
+}
+
+fn check(families: &Families, expected: &[(&Metric, &[&str], f64)]) {
     for (metric, labels, number) in expected {
         assert_eq!(
-            value(&families, metric, labels),
+            value(families, metric, labels),
             Some(*number),
             "{}{labels:?}",
             metric.name()

@@ -29,6 +29,7 @@ pub(super) fn collect(families: &mut Families, report: &Report, names: &ServiceN
         ["not_compared"],
         report.not_compared,
     );
+    families.counter(&metric::SLOW_QUERIES_DROPPED, [], report.slow_dropped);
 }
 
 fn http_server(families: &mut Families, service: &str, report: &ServiceReport, offset_ns: u64) {

@@ -8,8 +8,8 @@ use std::{
 use lru::LruCache;
 use rustc_hash::FxHashMap;
 
-use super::{Call, DbTally, Unattributed};
-use crate::traffic::n_plus_one::Scope;
+use super::{Call, DbTally, Unattributed, statement_routes::Executed};
+use crate::traffic::{n_plus_one::Scope, slow::Waiting};
 
 /// Processes that are remembered to hand work from thread to thread.
 const MOVING: usize = 4_096;
@@ -27,7 +27,7 @@ pub(super) struct RequestKey {
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) service: u16,
-    tgid: u32,
+    pub(super) tgid: u32,
     pub(super) tid: u32,
     /// When its head had been read.
     began_ns: u64,
@@ -41,9 +41,24 @@ pub(super) struct InFlight {
     /// When the latest statement that was attributed by thread began.
     pub(super) latest_ns: u64,
     pub(super) scope: Scope,
+    /// Its slow statements, which wait for its route.
+    pub(super) slow: Vec<Waiting>,
+    /// Which statements these are.
+    pub(super) executed: Executed,
+    /// Servers that its process has pools for, with the time for which each had been saturated when
+    /// it began. Emptied by its first statement.
+    pub(super) saturated: Vec<(u32, u64)>,
+    /// How long it waited for its first statement's connection, once that is known; `None` when it
+    /// did not.
+    pub(super) waited_ns: Option<u64>,
 }
 
 impl InFlight {
+    /// The trace that it came with.
+    pub(super) fn trace(&self) -> Option<u128> {
+        self.trace
+    }
+
     /// Why what was attributed by thread is not certain.
     pub(super) fn doubt(&self) -> Option<Unattributed> {
         self.doubt
@@ -100,6 +115,15 @@ impl Flights {
         self.requests.get_mut(&key)
     }
 
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut InFlight> {
+        self.requests.values_mut()
+    }
+
+    /// Requests in flight in a process.
+    pub(super) fn of_process(&self, tgid: u32) -> usize {
+        self.processes.get(&tgid).copied().unwrap_or(0)
+    }
+
     pub(super) fn contains(&self, key: RequestKey) -> bool {
         self.requests.contains_key(&key)
     }
@@ -145,6 +169,10 @@ impl Flights {
                 by_trace: DbTally::default(),
                 latest_ns: 0,
                 scope: Scope::default(),
+                slow: Vec::new(),
+                executed: Executed::default(),
+                saturated: Vec::new(),
+                waited_ns: None,
             },
         );
     }

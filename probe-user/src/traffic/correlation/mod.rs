@@ -19,19 +19,27 @@
 //! Statements wait with their request, as a sum, because its route is known at its end only.
 
 mod flight;
+mod pools;
 mod sent;
+mod statement_routes;
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
 
 use flight::{Flights, InFlight, RequestKey};
+pub use pools::PoolReport;
+use pools::{PoolKey, Pools, Use};
 use rustc_hash::FxHashMap;
 use sent::Connection;
+use statement_routes::Routes;
+pub use statement_routes::{RouteCount, StatementRoutes};
 
 use super::{
+    ConnectionState,
     n_plus_one::{Detector, Finding, FindingCounts, Pattern, RouteKey, Settings},
     other, series,
+    slow::{Slow, SlowStatement, Thresholds, Waiting},
 };
 use crate::{
     sql::Operation,
@@ -124,10 +132,14 @@ pub struct DbReport {
     pub routes: BTreeMap<RouteKey, DbTally>,
     /// What belongs to no request for certain.
     pub unattributed: BTreeMap<Unattributed, DbTally>,
+    /// The requests that statements were for, by fingerprint.
+    pub statement_routes: StatementRoutes,
     /// Times that an N+1 was found.
     pub n_plus_one: FindingCounts,
     /// Times that a repeated query was found.
     pub repeated: FindingCounts,
+    /// Its pools; `None` when it never had a connection.
+    pub pools: Option<PoolReport>,
 }
 
 /// A call, as far as it matters who made it and when.
@@ -158,6 +170,7 @@ impl From<&PayloadHeader> for Call {
 struct ServiceDb {
     routes: BTreeMap<RouteKey, DbTally>,
     unattributed: BTreeMap<Unattributed, DbTally>,
+    by_statement: Routes,
 }
 
 /// Requests in flight, clients' connections to Postgres, and what was attributed. Holds as many
@@ -167,7 +180,9 @@ pub(super) struct Correlation {
     flights: Flights,
     connections: FxHashMap<u64, Connection>,
     services: BTreeMap<u16, ServiceDb>,
+    pools: Pools,
     detector: Detector,
+    pub(super) slow: Slow,
     limit: usize,
     now_ns: u64,
     sweep_ns: u64,
@@ -180,7 +195,9 @@ impl Correlation {
             flights: Flights::new(),
             connections: FxHashMap::default(),
             services: BTreeMap::new(),
+            pools: Pools::default(),
             detector: Detector::new(settings),
+            slow: Slow::new(Thresholds::default()),
             limit,
             now_ns: 0,
             sweep_ns: 0,
@@ -191,6 +208,20 @@ impl Correlation {
     pub(super) fn request_begins(&mut self, call: &Call, begun: &Begun) {
         let trace = begun.trace.map(|trace| u128::from_be_bytes(trace.trace_id));
         self.flights.begin(call, begun.serial, trace);
+        self.requests_changed(call.tgid, call.ended_ns);
+        let key = RequestKey {
+            stream: call.stream,
+            serial: begun.serial,
+        };
+        let saturated = self.pools.of_process(call.tgid, call.ended_ns);
+        if let Some(request) = self.flights.get_mut(key) {
+            request.saturated = saturated;
+        }
+    }
+
+    fn requests_changed(&mut self, tgid: u32, at_ns: u64) {
+        let requests = self.flights.of_process(tgid);
+        self.pools.requests(tgid, requests, at_ns);
     }
 
     /// A service is about to send a part of the answer to the request of this number.
@@ -208,6 +239,7 @@ impl Correlation {
         let Some(mut request) = self.flights.end(RequestKey { stream, serial }) else {
             return;
         };
+        self.requests_changed(request.tgid, exchange.finished_ns);
         if exchange.aborted {
             self.flights.lingers(request.tid, self.now_ns);
         } else {
@@ -225,6 +257,12 @@ impl Correlation {
                 .then_some(Unattributed::RequestUnknown))
             .or(too_late.then_some(Unattributed::RequestOver));
         let service = request.service;
+        self.release(&mut request, |waiting| {
+            (waiting.by_trace || doubt.is_none()).then_some(&route)
+        });
+        if let Some(waited_ns) = request.waited_ns.filter(|_| doubt.is_none()) {
+            self.pools.waited(service, waited_ns);
+        }
         let mut certain = request.by_trace;
         match doubt {
             Some(why) if request.by_thread.statements > 0 => {
@@ -238,8 +276,12 @@ impl Correlation {
             }
         }
         if certain.statements > 0 {
-            let table = &mut self.services.entry(service).or_default().routes;
-            series(table, self.limit, route, |key| RouteKey {
+            let db = self.services.entry(service).or_default();
+            // What is doubted of some statements is not known of which.
+            if doubt.is_none() {
+                db.by_statement.add(&request.executed, &route);
+            }
+            series(&mut db.routes, self.limit, route, |key| RouteKey {
                 route: other(),
                 ..key
             })
@@ -262,8 +304,46 @@ impl Correlation {
     /// A client of Postgres has sent something.
     pub(super) fn statement_sent(&mut self, call: &Call) {
         let owner = self.flights.of_thread(call);
-        self.connection(call.stream, call.service)
-            .sends(call, owner);
+        let connection = self
+            .connections
+            .entry(call.stream)
+            .or_insert_with(|| Connection::new(call.service));
+        connection.sends(call, owner);
+        if let Some((key, Use::Free | Use::Unknown)) = connection.pool {
+            let saturated_ns = self.pools.saturated_ns(key, call.started_ns);
+            connection.taken_ns = saturated_ns.unwrap_or(0);
+        }
+    }
+
+    /// A client's connection to Postgres is in this state now; `None` when it is over.
+    pub(super) fn connection_is(&mut self, call: &Call, peer: u32, state: Option<ConnectionState>) {
+        let connection = self
+            .connections
+            .entry(call.stream)
+            .or_insert_with(|| Connection::new(call.service));
+        let before = connection.pool;
+        // The process may change, as when a worker inherits a connection.
+        let key = PoolKey {
+            tgid: call.tgid,
+            peer,
+        };
+        let now = Use::of(state).map(|it| (key, it));
+        if before == now {
+            return;
+        }
+        connection.pool = now;
+        let service = connection.service;
+        if let Some((old, it)) = before.filter(|(old, _)| *old != key) {
+            let requests = self.flights.of_process(old.tgid);
+            let change = (Some(it), None);
+            self.pools
+                .change(service, old, change, requests, call.ended_ns);
+        }
+        let stayed = before.filter(|(old, _)| *old == key).map(|(_, it)| it);
+        let requests = self.flights.of_process(key.tgid);
+        let change = (stayed, now.map(|(_, it)| it));
+        self.pools
+            .change(service, key, change, requests, call.ended_ns);
     }
 
     /// A client of Postgres has received something.
@@ -274,8 +354,14 @@ impl Correlation {
         }
     }
 
-    /// A statement of a client has ended.
-    pub(super) fn statement(&mut self, stream: u64, service: u16, statement: &Statement) {
+    /// A statement of a client has ended; `slow` if it was.
+    pub(super) fn statement(
+        &mut self,
+        stream: u64,
+        service: u16,
+        statement: &Statement,
+        slow: Option<Box<SlowStatement>>,
+    ) {
         let connection = self
             .connections
             .entry(stream)
@@ -285,9 +371,19 @@ impl Correlation {
             ns: connection.share_ns(statement),
         };
         let by_thread = connection.owner(statement);
+        let pool = connection.pool.map(|(key, _)| key);
+        let taken = pool.map(|key| (key.peer, connection.taken_ns));
         match self.owner(service, statement, by_thread) {
-            Ok(owner) => self.attributed(owner, tally, statement),
+            Ok(owner) => {
+                self.attributed(owner, tally, statement, taken);
+                if let Some(slow) = slow {
+                    self.wait(owner, slow);
+                }
+            }
             Err(why) => {
+                if let Some(slow) = slow {
+                    self.slow.hand_out(*slow);
+                }
                 self.unattributed(service, why, tally);
                 self.in_burst(stream, statement);
             }
@@ -332,11 +428,28 @@ impl Correlation {
         }
     }
 
-    fn attributed(&mut self, owner: Owner, tally: DbTally, statement: &Statement) {
+    /// `taken`: the server, and for how long its pool had been saturated when the connection was
+    /// taken.
+    fn attributed(
+        &mut self,
+        owner: Owner,
+        tally: DbTally,
+        statement: &Statement,
+        taken: Option<(u32, u64)>,
+    ) {
         let (Owner::Thread(key) | Owner::Trace(key)) = owner;
         let Some(request) = self.flights.get_mut(key) else {
             return;
         };
+        // Only the first statement tells; a request has no more than one first.
+        for (peer, saturated_ns) in std::mem::take(&mut request.saturated) {
+            if let Some((_, taken_ns)) = taken.filter(|(to, _)| *to == peer) {
+                request.waited_ns = taken_ns.checked_sub(saturated_ns).filter(|ns| *ns > 0);
+            }
+        }
+        if let Some(sql) = &statement.sql {
+            request.executed.add(sql.fingerprint);
+        }
         match owner {
             Owner::Thread(_) => {
                 request.by_thread.add(tally);
@@ -347,6 +460,48 @@ impl Correlation {
         }
         self.detector
             .observe(&mut request.scope, request.service, statement, u64::MAX);
+    }
+
+    /// A slow statement waits for the route of its request.
+    fn wait(&mut self, owner: Owner, statement: Box<SlowStatement>) {
+        let (Owner::Thread(key) | Owner::Trace(key)) = owner;
+        match self.flights.get_mut(key) {
+            Some(request) if self.slow.may_wait() => request.slow.push(Waiting {
+                statement,
+                by_trace: matches!(owner, Owner::Trace(_)),
+            }),
+            _ => self.slow.hand_out(*statement),
+        }
+    }
+
+    /// Hands out the slow statements of a request, with its route where that is certain.
+    fn release<'a>(
+        &mut self,
+        request: &mut InFlight,
+        route: impl Fn(&Waiting) -> Option<&'a RouteKey>,
+    ) {
+        for waiting in std::mem::take(&mut request.slow) {
+            let route = route(&waiting).cloned();
+            let mut statement = *waiting.statement;
+            if route.is_some() {
+                statement.trace_id = statement.trace_id.or(request.trace());
+                statement.route = route;
+            }
+            self.slow.waited(statement);
+        }
+    }
+
+    /// Hands out all slow statements that wait for their requests.
+    pub(super) fn release_slow(&mut self) {
+        self.release_late(|_| true);
+    }
+
+    fn release_late(&mut self, is_late: impl Fn(&Waiting) -> bool) {
+        for request in self.flights.all_mut() {
+            for waiting in request.slow.extract_if(.., |waiting| is_late(waiting)) {
+                self.slow.waited(*waiting.statement);
+            }
+        }
     }
 
     fn unattributed(&mut self, service: u16, why: Unattributed, tally: DbTally) {
@@ -379,11 +534,18 @@ impl Correlation {
             let Some(mut request) = self.flights.end(RequestKey { stream, serial }) else {
                 continue;
             };
+            self.requests_changed(request.tgid, self.now_ns);
             self.flights.lingers(request.tid, self.now_ns);
             self.lose(&mut request);
         }
         self.flights.sees(stream);
         if let Some(mut connection) = self.connections.remove(&stream) {
+            if let Some((key, it)) = connection.pool {
+                let requests = self.flights.of_process(key.tgid);
+                let change = (Some(it), None);
+                self.pools
+                    .change(connection.service, key, change, requests, self.now_ns);
+            }
             self.detector
                 .close(&mut connection.burst, connection.service, None);
         }
@@ -397,12 +559,7 @@ impl Correlation {
             self.unattributed(request.service, Unattributed::RequestUnknown, lost);
         }
         self.detector.discard(&mut request.scope);
-    }
-
-    fn connection(&mut self, stream: u64, service: u16) -> &mut Connection {
-        self.connections
-            .entry(stream)
-            .or_insert_with(|| Connection::new(service))
+        self.release(request, |_| None);
     }
 
     /// It is that late; what has become quiet is over.
@@ -413,6 +570,10 @@ impl Correlation {
         }
         self.sweep_ns = self.now_ns.saturating_add(SWEEP_NS);
         self.flights.pass_time(self.now_ns);
+        if self.slow.any_waits() {
+            let now_ns = self.now_ns;
+            self.release_late(|waiting| waiting.is_late(now_ns));
+        }
         for connection in self.connections.values_mut() {
             let quiet_ns = self.now_ns.saturating_sub(connection.burst.ended_ns());
             let holds = connection.burst.len() > 0 && !connection.is_waiting();
@@ -428,7 +589,9 @@ impl Correlation {
         for id in services {
             self.services.remove(id);
         }
+        self.pools.forget(services);
         self.detector.forget(services);
+        self.slow.forget(services);
     }
 
     /// The latest time that is known.
@@ -437,17 +600,22 @@ impl Correlation {
     }
 
     /// The numbers of one service.
-    pub(super) fn report(&self, service: u16) -> DbReport {
-        let (routes, unattributed) = self
+    pub(super) fn report(&mut self, service: u16) -> DbReport {
+        let (routes, unattributed, statement_routes) = self
             .services
             .get(&service)
-            .map(|db| (db.routes.clone(), db.unattributed.clone()))
+            .map(|db| {
+                let by_statement = db.by_statement.report();
+                (db.routes.clone(), db.unattributed.clone(), by_statement)
+            })
             .unwrap_or_default();
         DbReport {
             routes,
             unattributed,
+            statement_routes,
             n_plus_one: self.detector.counts(service, Pattern::NPlusOne),
             repeated: self.detector.counts(service, Pattern::RepeatedQuery),
+            pools: self.pools.report(service, self.now_ns),
         }
     }
 

@@ -2,7 +2,11 @@
 
 use std::collections::VecDeque;
 
-use super::{Call, Unattributed, flight::RequestKey};
+use super::{
+    Call, Unattributed,
+    flight::RequestKey,
+    pools::{PoolKey, Use},
+};
 use crate::{traffic::n_plus_one::Scope, wire::postgres::Statement};
 
 /// Spans of calls that one connection remembers. Calls in a row for the same request are one span,
@@ -34,6 +38,10 @@ pub(super) struct Connection {
     busy_until_ns: u64,
     /// Statements that belong to no request for certain.
     pub(super) burst: Scope,
+    /// Its pool, and what it means for it; `None` while it is not there for statements.
+    pub(super) pool: Option<(PoolKey, Use)>,
+    /// For how long the pool had been saturated when somebody took this connection.
+    pub(super) taken_ns: u64,
 }
 
 impl Connection {
@@ -45,6 +53,8 @@ impl Connection {
             sender: 0,
             busy_until_ns: 0,
             burst: Scope::default(),
+            pool: None,
+            taken_ns: 0,
         }
     }
 

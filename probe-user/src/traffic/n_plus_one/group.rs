@@ -20,6 +20,8 @@ pub(super) struct Group {
     pub(super) began_ns: u64,
     /// When the last ended.
     pub(super) ended_ns: u64,
+    /// Time of all executions, without the pauses between them.
+    busy_ns: u64,
     /// Pauses of the client between two of them that were short.
     short_gaps: u32,
     /// Executions whose parameters had not been seen before.
@@ -41,6 +43,7 @@ impl Group {
             count: 1,
             began_ns,
             ended_ns,
+            busy_ns: ended_ns.saturating_sub(began_ns),
             short_gaps: 0,
             distinct: 0,
             parameters: Vec::new(),
@@ -64,6 +67,8 @@ impl Group {
         self.count = self.count.saturating_add(1);
         self.short_gaps += u32::from(gap_ns <= max_gap_ns);
         self.ended_ns = ended_ns;
+        let execution_ns = ended_ns.saturating_sub(began_ns);
+        self.busy_ns = self.busy_ns.saturating_add(execution_ns);
         self.compare(statement.parameters);
     }
 
@@ -89,6 +94,13 @@ impl Group {
     /// From the start of the first to the end of the last, pauses included: what a join would save.
     pub(super) fn elapsed_ns(&self) -> u64 {
         self.ended_ns.saturating_sub(self.began_ns)
+    }
+
+    /// The time of all executions but one: about what one statement for all would spare, which would
+    /// take longer than one of these, but spare the pauses between them as well.
+    pub(super) fn wasted_ns(&self) -> u64 {
+        let count = u64::from(self.count.max(1));
+        self.busy_ns - self.busy_ns / count
     }
 
     /// What it is, if it is enough of anything.

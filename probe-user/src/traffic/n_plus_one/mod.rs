@@ -11,6 +11,7 @@
 
 mod group;
 mod relevance;
+mod remedy;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -126,6 +127,13 @@ pub struct Finding {
     pub count: u32,
     /// From the start of the first to the end of the last, in nanoseconds.
     pub elapsed_ns: u64,
+    /// About what one statement for all would have spared: the time of all executions but one, in
+    /// nanoseconds.
+    pub wasted_ns: u64,
+    /// The same over all times that it was found.
+    pub total_wasted_ns: u64,
+    /// Executions over all times that it was found.
+    pub total_count: u64,
     /// How sure it is.
     pub confidence: Confidence,
     /// How often the pattern was found in this place.
@@ -258,7 +266,12 @@ impl Detector {
         *counts.entry(known.then_some(fingerprint)).or_default() += 1;
 
         let key = (service, pattern, route.cloned(), fingerprint);
-        let times = self.findings.get(&key).map_or(0, |finding| finding.times) + 1;
+        let before = self.findings.get(&key);
+        let before = before.map_or((0, 0, 0), |finding| {
+            (finding.times, finding.total_count, finding.total_wasted_ns)
+        });
+        let (times, total_count, total_wasted_ns) = before;
+        let wasted_ns = group.wasted_ns();
         let finding = Finding {
             service,
             pattern,
@@ -266,8 +279,11 @@ impl Detector {
             sql: Arc::clone(&group.sql),
             count: group.count,
             elapsed_ns: group.elapsed_ns(),
+            wasted_ns,
+            total_wasted_ns: total_wasted_ns.saturating_add(wasted_ns),
+            total_count: total_count.saturating_add(group.count.into()),
             confidence: group.confidence(scope.rows_before(group)),
-            times,
+            times: times.saturating_add(1),
             at_ns: group.ended_ns,
         };
         self.warn_of(key.clone(), &finding);

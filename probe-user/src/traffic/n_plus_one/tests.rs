@@ -42,6 +42,7 @@ impl Loop {
         let mut statement = Statement {
             sql: Some(Arc::clone(&part.info)),
             traceparent: None,
+            text: None,
             session: Arc::new(SessionInfo::default()),
             kind: Kind::Simple,
             phase: Phase::Execute,

@@ -5,11 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use probe_common::payload::PayloadHeader;
+use probe_common::{payload::PayloadHeader, socket::Transport};
 
 use super::conditions;
 use crate::{
-    traffic::{Timing, other},
+    traffic::{Client, Timing, other},
     wire::{
         postgres::{Activity, Event, SessionInfo, SqlState, TransactionStatus},
         stream::Side,
@@ -99,6 +99,8 @@ impl Encryption {
 pub(in crate::traffic) struct Link {
     /// Stands for the other end's address, 0 where not known.
     peer: u32,
+    /// See [`PayloadHeader::peer_family`].
+    peer_family: u8,
     /// The traced process.
     tgid: u32,
     /// When the latest record came.
@@ -113,6 +115,7 @@ impl Link {
     pub(in crate::traffic) fn new() -> Self {
         Self {
             peer: 0,
+            peer_family: 0,
             tgid: 0,
             now_ns: 0,
             encryption: Encryption::None,
@@ -127,6 +130,7 @@ impl Link {
         self.tgid = header.tgid;
         if header.peer != 0 {
             self.peer = header.peer;
+            self.peer_family = header.peer_family;
         }
     }
 
@@ -138,6 +142,18 @@ impl Link {
     /// Stands for the other end's address; 0 where it is not known.
     pub(in crate::traffic) fn peer(&self) -> u32 {
         self.peer
+    }
+
+    /// Who is at the other end of a server's connection.
+    pub(in crate::traffic) fn client(&self, transport: u8) -> Client {
+        if transport != Transport::Tcp as u8 {
+            return Client::Local;
+        }
+        match self.peer_family {
+            // As it lies in the kernel's memory.
+            4 => Client::Address(self.peer.to_ne_bytes().into()),
+            _ => Client::Unknown,
+        }
     }
 
     /// What the connection is doing; `None` when it is over. Its decoder, while it has one, says
@@ -216,12 +232,12 @@ fn add<K: Ord + Clone>(into: &mut BTreeMap<K, u64>, other: &BTreeMap<K, u64>) {
 struct Refusal {
     at_ns: u64,
     encrypted: bool,
-    client: Client,
+    client: Tried,
 }
 
 /// Who was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Client {
+struct Tried {
     /// The process, where the client is traced; each try has a backend of its own.
     tgid: Option<u32>,
     peer: u32,
@@ -254,7 +270,7 @@ impl Connections {
         let new = Refusal {
             at_ns: link.now_ns,
             encrypted: link.encryption != Encryption::None,
-            client: Client {
+            client: Tried {
                 tgid: (side == Side::Client).then_some(link.tgid),
                 peer: link.peer,
                 user: session.user.clone(),

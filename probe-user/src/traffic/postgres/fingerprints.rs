@@ -13,7 +13,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::super::Timing;
+use super::super::{Latencies, Timing};
 use crate::sql::SqlInfo;
 
 /// Statements without a series whose time is followed.
@@ -44,6 +44,16 @@ impl Totals {
         self.rows = self.rows.saturating_add(other.rows);
         self.busy_ns = self.busy_ns.saturating_add(other.busy_ns);
     }
+
+    /// What was added since an earlier copy; `None` when that is no earlier one of it.
+    pub fn since(&self, before: &Self) -> Option<Self> {
+        Some(Self {
+            calls: self.calls.checked_sub(before.calls)?,
+            errors: self.errors.checked_sub(before.errors)?,
+            rows: self.rows.checked_sub(before.rows)?,
+            busy_ns: self.busy_ns.checked_sub(before.busy_ns)?,
+        })
+    }
 }
 
 /// One fingerprint that has a series of its own.
@@ -51,10 +61,14 @@ impl Totals {
 pub struct Fingerprint {
     /// The statement without its literals.
     pub sql: Arc<SqlInfo>,
+    /// The database that it ran in last, as far as that is known; empty when it never was.
+    pub database: Arc<str>,
     /// Its numbers since it has a series.
     pub totals: Totals,
     /// Durations of its calls since then, as far as they are known.
     pub duration: Timing,
+    /// The same durations, for quantiles.
+    pub latencies: Latencies,
     /// All time that is certainly its own, by which it is ranked.
     rank_ns: u64,
 }
@@ -63,19 +77,30 @@ impl Fingerprint {
     fn new(sql: Arc<SqlInfo>, rank_ns: u64) -> Self {
         Self {
             sql,
+            database: Arc::default(),
             totals: Totals::default(),
             duration: Timing::default(),
+            latencies: Latencies::default(),
             rank_ns,
         }
     }
 
+    /// Takes note of where it ran.
+    fn ran_in(&mut self, database: &Arc<str>) {
+        if !database.is_empty() && self.database != *database {
+            self.database = Arc::clone(database);
+        }
+    }
+
     /// A fingerprint with these numbers, for those who make up a report.
-    pub fn with(sql: Arc<SqlInfo>, totals: Totals, duration: Timing) -> Self {
+    pub fn with(sql: Arc<SqlInfo>, database: Arc<str>, totals: Totals, duration: Timing) -> Self {
         Self {
             rank_ns: totals.busy_ns,
             sql,
+            database,
             totals,
             duration,
+            latencies: Latencies::default(),
         }
     }
 }
@@ -106,6 +131,8 @@ pub(super) struct Fingerprints {
 pub(super) struct Observation<'a> {
     /// The statement; `None` when its text was never seen.
     pub(super) sql: Option<&'a Arc<SqlInfo>>,
+    /// Empty when it is not known.
+    pub(super) database: &'a Arc<str>,
     pub(super) failed: bool,
     pub(super) rows: u64,
     /// Its share of the time, if that is known.
@@ -139,8 +166,10 @@ impl Fingerprints {
         match self.series(sql, busy_ns) {
             Some(series) => {
                 series.totals.add(&totals);
+                series.ran_in(seen.database);
                 if let Some(ns) = seen.duration_ns {
                     series.duration.observe(ns);
+                    series.latencies.observe(ns);
                 }
             }
             None => self.other.add(&totals),
@@ -246,8 +275,10 @@ impl FingerprintReport {
             let key = series.sql.fingerprint;
             match self.top.iter_mut().find(|one| one.sql.fingerprint == key) {
                 Some(known) => {
+                    known.ran_in(&series.database);
                     known.totals.add(&series.totals);
                     known.duration.add(&series.duration);
+                    known.latencies.add(&series.latencies);
                 }
                 None => self.top.push(series.clone()),
             }
@@ -257,7 +288,7 @@ impl FingerprintReport {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, sync::LazyLock};
 
     use proptest::prelude::*;
 
@@ -273,9 +304,12 @@ mod tests {
         })
     }
 
+    static NOT_KNOWN: LazyLock<Arc<str>> = LazyLock::new(Arc::default);
+
     fn seen(sql: Option<&Arc<SqlInfo>>, ns: u64) -> Observation<'_> {
         Observation {
             sql,
+            database: &NOT_KNOWN,
             failed: ns.is_multiple_of(7),
             rows: ns % 5,
             busy_ns: Some(ns),
@@ -308,6 +342,25 @@ mod tests {
         // And what was displaced can come back.
         table.observe(&seen(Some(&sql(2)), 100));
         assert_eq!(calls(&table), BTreeMap::from([(1, 1), (2, 1)]));
+    }
+
+    /// Advice connects to the database that a statement ran in.
+    #[test]
+    fn a_statement_keeps_the_latest_database_that_is_known() {
+        let mut table = Fingerprints::new(2);
+        let (shop, stock): (Arc<str>, Arc<str>) = ("shop".into(), "stock".into());
+        for (database, wanted) in [
+            (&*NOT_KNOWN, ""),
+            (&shop, "shop"),
+            (&*NOT_KNOWN, "shop"),
+            (&stock, "stock"),
+        ] {
+            table.observe(&Observation {
+                database,
+                ..seen(Some(&sql(1)), 1)
+            });
+            assert_eq!(&*table.report().top[0].database, wanted);
+        }
     }
 
     /// A generator of one-off statements must not push out what takes the time.
@@ -358,6 +411,7 @@ mod tests {
                         prop_assert!(series.totals.busy_ns >= old.totals.busy_ns);
                     }
                     prop_assert_eq!(series.duration.count(), series.totals.calls);
+                    prop_assert_eq!(series.latencies.count(), series.totals.calls);
                 }
                 before = now;
             }

@@ -11,7 +11,7 @@ use super::Counts;
 use crate::{
     sql::SqlCache,
     wire::{
-        postgres::{Event, SessionInfo},
+        postgres::{Event, SessionInfo, Statement},
         stream::Side,
     },
 };
@@ -39,6 +39,8 @@ pub struct DatabaseReport {
     pub statistics: BTreeMap<&'static str, StatisticsDelta>,
     /// Start-ups, errors, and connections now.
     pub connections: ConnectionReport,
+    /// Slow statements by database.
+    pub slow: BTreeMap<Arc<str>, u64>,
 }
 
 impl DatabaseReport {
@@ -56,6 +58,10 @@ impl DatabaseReport {
                 .add(*difference);
         }
         self.connections.merge(&other.connections);
+        for (database, count) in &other.slow {
+            let sum = self.slow.entry(Arc::clone(database)).or_default();
+            *sum = sum.saturating_add(*count);
+        }
     }
 }
 
@@ -73,17 +79,19 @@ pub(super) struct Postgres {
 struct View {
     statements: Statements,
     connections: Connections,
+    slow: BTreeMap<Arc<str>, u64>,
 }
 
 impl Postgres {
     /// `limit` bounds the series, `fingerprints` the statements that have their own.
-    pub(super) fn new(limit: usize, fingerprints: usize) -> Self {
+    pub(super) fn new(limit: usize, fingerprints: usize, capture_literals: bool) -> Self {
         let view = || View {
             statements: Statements::new(limit, fingerprints),
             connections: Connections::default(),
+            slow: BTreeMap::new(),
         };
         Self {
-            cache: SqlCache::new(CACHED_TEXTS, CACHED_BYTES),
+            cache: SqlCache::new(CACHED_TEXTS, CACHED_BYTES).capturing(capture_literals),
             databases: Databases::default(),
             server: view(),
             client: view(),
@@ -136,6 +144,17 @@ impl Postgres {
         }
     }
 
+    /// Counts a slow statement.
+    pub(super) fn slow(&mut self, side: Side, statement: &Statement) {
+        let database = statement.session.database.as_deref();
+        let database = self.databases.name(database.unwrap_or_default());
+        let view = match side {
+            Side::Server => &mut self.server,
+            Side::Client => &mut self.client,
+        };
+        *view.slow.entry(database).or_default() += 1;
+    }
+
     /// Statements by database, operation and outcome.
     pub(super) fn statements(&self, side: Side) -> BTreeMap<StatementKey, PostgresSeries> {
         self.view(side).statements.series.clone()
@@ -150,6 +169,7 @@ impl Postgres {
         let View {
             statements,
             connections,
+            slow,
         } = self.view(side);
         DatabaseReport {
             fingerprints: statements.fingerprints.report(),
@@ -159,6 +179,7 @@ impl Postgres {
                 states,
                 ..connections.report.clone()
             },
+            slow: slow.clone(),
         }
     }
 

@@ -129,6 +129,7 @@ impl Statements {
         let duration_ns = since_start(statement.finished_ns);
         self.fingerprints.observe(&Observation {
             sql: statement.sql.as_ref(),
+            database: &database,
             failed: matches!(outcome, StatementOutcome::Error(_)),
             rows: statement.rows.unwrap_or(0),
             busy_ns: busy_ns(statement),

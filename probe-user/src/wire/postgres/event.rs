@@ -96,6 +96,9 @@ pub struct Statement {
     pub sql: Option<Arc<SqlInfo>>,
     /// The trace that a comment in the statement names.
     pub traceparent: Option<Traceparent>,
+    /// The statement as it was sent, when that is captured. The parameters of a prepared statement
+    /// are no part of it.
+    pub text: Option<Arc<str>>,
     /// On whose behalf.
     pub session: Arc<SessionInfo>,
     /// How it was sent.

@@ -385,6 +385,7 @@ impl Session {
         Statement {
             sql: part.map(|part| Arc::clone(&part.info)),
             traceparent: part.and_then(|part| part.traceparent),
+            text: part.and_then(|part| part.text.clone()),
             session: Arc::clone(&self.info),
             kind,
             phase,

@@ -2,6 +2,7 @@
 //! or a share of unattributed statements that is not what it says.
 
 mod properties;
+mod slow;
 
 use std::collections::HashMap;
 
@@ -480,4 +481,42 @@ fn a_pipeline_for_many_requests_forgets_the_oldest_and_says_so() {
     }
     let reasons: BTreeMap<_, _> = scene.reasons().into_iter().collect();
     assert_eq!(reasons.get("overflow"), Some(&8), "{reasons:?}");
+}
+
+/// Who waits for a connection sees neither a slow statement nor a slow thread: without this, nothing
+/// says that the pool is too small.
+#[test]
+fn a_request_that_finds_every_connection_busy_waits_until_one_is_free() {
+    let mut scene = Scene::new();
+    // From here on the connection is known to be free.
+    scene.run(SQL, 11, "SELECT 0 FROM z");
+    scene
+        .ask(1, 11, "/a", "")
+        .ask(2, 12, "/b", "")
+        .query(SQL, 11, "SELECT 1 FROM a")
+        .ask(3, 13, "/c", "")
+        .answer(3, 13)
+        .rows(SQL, 11)
+        .run(SQL, 12, "SELECT 2 FROM b")
+        .answer(1, 11)
+        .answer(2, 12);
+    let report = scene.report();
+    let pools = report.services[&WEB].db.pools.as_ref().unwrap();
+    assert_eq!((pools.wait.count(), pools.wait.sum_ns), (1, 3 * MS));
+    // And while the second one had it, the first was still there.
+    assert_eq!((pools.saturated_ns, pools.busy_peak), (4 * MS, 1));
+    // With one request at a time, the same connection is not saturated.
+    let mut alone = Scene::new();
+    alone.run(SQL, 11, "SELECT 0 FROM z");
+    for _ in 0..3 {
+        alone
+            .ask(1, 11, "/a", "")
+            .run(SQL, 11, "SELECT 1 FROM a")
+            .answer(1, 11);
+    }
+    let report = alone.report();
+    let pools = report.services[&WEB].db.pools.as_ref().unwrap();
+    assert_eq!((pools.wait.count(), pools.saturated_ns), (0, 0));
+    // The statement before, and one in each request.
+    assert_eq!(pools.busy_ns, 4 * MS);
 }
