@@ -3,6 +3,7 @@
 //! These need the probe, a workload and Linux; nothing else. So the same checks run on the host
 //! (`tests/kernel.rs`) and inside a VM with nothing but busybox (`guest`).
 
+mod host;
 mod io_uring;
 mod processes;
 mod scheduler;
@@ -75,6 +76,7 @@ checks! {
     scheduler::waits_are_counted_by_what_they_wait_for,
     scheduler::a_kill_for_lack_of_memory_is_counted,
     io_uring::requests_to_an_io_uring_are_counted,
+    host::limits_of_a_control_group_are_the_ceiling,
 }
 
 /// Runs the checks whose name contains `filter` (all without one) and prints what they found,

@@ -50,6 +50,7 @@ pub fn main(myself: &[OsString], arguments: &[String]) -> Result<()> {
         "programs" => life::programs(&options, myself),
         "exits" => life::exits(&options),
         "idle" => life::idle(),
+        "busy" => life::busy(),
         "spin" => resources::spin(&options),
         "waits" => resources::waits(&options),
         "hog" => resources::hog(),
