@@ -18,7 +18,9 @@
 
 pub mod bench;
 pub mod checks;
+pub mod control_group;
 pub mod drivers;
+pub mod exporters;
 pub mod exposition;
 pub mod http;
 pub mod postgres;

@@ -30,6 +30,14 @@ enum Measurement {
         arguments: Vec<OsString>,
     },
     Overhead(Overhead),
+    /// Reading the resources of the host and of five hundred processes, per scrape
+    ///
+    /// Needs root. With HOSTPROBE_BIN set, it measures that binary and builds none.
+    Host {
+        /// Also write the numbers into docs/performance.md
+        #[arg(long)]
+        write: bool,
+    },
     /// The decoders: statements and requests a second on one core
     Decode {
         /// Also write the numbers into docs/performance.md
@@ -67,6 +75,7 @@ pub(crate) fn main(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         None => syscalls(workspace, &[]),
         Some(Measurement::Syscalls { arguments }) => syscalls(workspace, arguments),
         Some(Measurement::Overhead(arguments)) => overhead(workspace, arguments),
+        Some(Measurement::Host { write }) => host(workspace, *write),
         Some(Measurement::Decode { write }) => decode(workspace, *write),
     }
 }
@@ -110,6 +119,18 @@ fn overhead(workspace: &Workspace, arguments: &Overhead) -> Result<()> {
         command = command.env("HOSTPROBE_BIN", build::build(workspace)?.binary);
     }
     command.run().context("measuring a web app and Postgres")
+}
+
+fn host(workspace: &Workspace, write: bool) -> Result<()> {
+    need_root()?;
+    let mut command = bench(workspace, "host").args(write.then_some("--write"));
+    if env::var_os("HOSTPROBE_BIN").is_none() {
+        setup::ensure(workspace, &[Group::Build])?;
+        command = command.env("HOSTPROBE_BIN", build::build(workspace)?.binary);
+    }
+    command
+        .run()
+        .context("measuring what reading the host costs")
 }
 
 fn decode(workspace: &Workspace, write: bool) -> Result<()> {

@@ -178,6 +178,25 @@ const NEEDS: &[Need] = &[
     },
     Need {
         group: Group::Test,
+        name: "stress-ng",
+        why: "puts CPUs, memory and disks under load, for what the probe says of them",
+        met: Met::Command("stress-ng"),
+        source: Source::Apt(&["stress-ng"]),
+    },
+    Need {
+        group: Group::Test,
+        name: "node_exporter and process-exporter",
+        why: "the second sources for resources of the host and of processes; Debian starts its own, \
+              which the tests leave alone",
+        met: Met::By(|_| {
+            ["prometheus-node-exporter", "prometheus-process-exporter"]
+                .iter()
+                .all(|name| find_command(name).is_some())
+        }),
+        source: Source::Apt(&["prometheus-node-exporter", "prometheus-process-exporter"]),
+    },
+    Need {
+        group: Group::Test,
         name: "util-linux",
         why: "gives a program a terminal of its own, and pins programs to one CPU",
         met: Met::By(|_| {

@@ -145,6 +145,9 @@ pub(super) struct ControlGroups {
     read: HashMap<(PathBuf, Kind), Group>,
     last: HashMap<(PathBuf, Kind), GroupCounts>,
     totals: HashMap<u16, GroupCounts>,
+    /// Where each service's processes were when there were some: what killed the last of them is
+    /// counted there.
+    places: HashMap<u16, [BTreeSet<Place>; 2]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -224,11 +227,17 @@ impl ControlGroups {
         processes: impl Iterator<Item = &'a Groups>,
         host: HostCeiling,
     ) -> GroupReport {
-        let (mut cpu, mut memory) = (BTreeSet::new(), BTreeSet::new());
+        let mut now = [BTreeSet::new(), BTreeSet::new()];
         for groups in processes {
-            cpu.extend(groups.cpu.iter());
-            memory.extend(groups.memory.iter());
+            let [cpu, memory] = &mut now;
+            cpu.extend(groups.cpu.clone());
+            memory.extend(groups.memory.clone());
         }
+        let places = self.places.entry(service).or_default();
+        if now.iter().any(|places| !places.is_empty()) {
+            places.clone_from(&now);
+        }
+        let [cpu, memory] = places.clone();
         if cpu.len() > MAX_GROUPS || memory.len() > MAX_GROUPS {
             files.failed("process_cgroup", Reason::Truncated);
         }
@@ -291,7 +300,7 @@ impl ControlGroups {
         &mut self,
         files: &mut Files,
         kind: Kind,
-        places: &BTreeSet<&Place>,
+        places: &BTreeSet<Place>,
         counted: &mut Vec<(PathBuf, Kind)>,
         limit_of: impl Fn(&Group) -> Option<f64>,
     ) -> Option<f64> {
@@ -338,6 +347,7 @@ impl ControlGroups {
     /// Forgets the counts of services whose id another one has now.
     pub(super) fn forget(&mut self, service: u16) {
         self.totals.remove(&service);
+        self.places.remove(&service);
     }
 }
 

@@ -255,12 +255,12 @@ fn mounts(text: &str) -> Vec<Mount> {
         let Some((number, mount)) = parse(line) else {
             continue;
         };
-        let inside = |place: &&str| {
-            let rest = mount.mountpoint.strip_prefix(*place);
+        let inside = |place: &str| {
+            let rest = mount.mountpoint.strip_prefix(place);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         let has_room =
-            !PSEUDO.contains(&mount.fstype.as_str()) && !PRIVATE.iter().any(|place| inside(&place));
+            !PSEUDO.contains(&mount.fstype.as_str()) && !PRIVATE.iter().any(|place| inside(place));
         // A bind mount shows the same room again.
         if has_room && devices.insert(number) {
             found.push(mount);

@@ -9,7 +9,7 @@ use super::{
     cgroup::{ControlGroups, GroupReport, Groups, HostCeiling},
     files::{Files, Reason},
     process::{self, Stat, Switches},
-    sockets::{SocketStates, Sockets},
+    sockets::{Holder, SocketStates, Sockets},
 };
 
 /// Processes that are looked at.
@@ -185,8 +185,10 @@ struct Known {
     /// Of children that ended: counted when they lived, and expected to show up in `waited`.
     expected: Counts,
     switches: HashMap<u32, Switches>,
+    open_fds: u64,
     fd_limit: Option<u64>,
     groups: Groups,
+    first_seen: Instant,
     proportional: Option<(u64, Instant)>,
     /// Samples since it is known.
     age: u32,
@@ -271,7 +273,17 @@ impl Services {
         }
         self.proportional(files, services, effort, &mut reports);
         if let Some(every) = effort.sockets {
-            self.sockets.sample(files, &processes, every);
+            let holders = processes.iter().filter_map(|(service, pid)| {
+                let known = self.known.get(pid)?;
+                Some(Holder {
+                    service: *service,
+                    pid: *pid,
+                    start_time: known.start_time,
+                    open_fds: known.open_fds,
+                })
+            });
+            let holders: Vec<Holder> = holders.collect();
+            self.sockets.sample(files, &holders, every);
         }
         for of in services {
             let report = reports.entry(of.service).or_default();
@@ -330,7 +342,7 @@ impl Services {
         let now = Counted::new(stat, io.unwrap_or([read, written]));
         known.grow(&now, total);
         if let Some(status) = status {
-            let is_first = known.age == 0 && !self.began.is_some_and(|b| stat.start_time >= b);
+            let is_first = known.age == 0 && self.began.is_none_or(|began| stat.start_time < began);
             let mut switches = HashMap::from([(pid, status.switches)]);
             if stat.threads > 1 {
                 switches.extend(process::thread_switches(files, pid));
@@ -356,6 +368,7 @@ impl Services {
             return;
         }
         if let Some(open) = process::open_fds(files, pid) {
+            known.open_fds = open;
             report.open_fds = report.open_fds.saturating_add(open);
             if let Some(limit) = known.fd_limit {
                 let descriptors = Descriptors { open, limit };
@@ -383,8 +396,8 @@ impl Services {
         let mut due: Vec<(Option<Instant>, u32)> = self
             .known
             .iter()
+            .filter(|(_, known)| known.is_proportional_due(every))
             .map(|(pid, known)| (known.proportional.map(|(_, read)| read), *pid))
-            .filter(|(read, _)| read.is_none_or(|read| read.elapsed() >= every))
             .collect();
         due.sort_unstable();
         for (_, pid) in due {
@@ -427,12 +440,22 @@ impl Known {
             counted,
             expected: Counts::default(),
             switches: HashMap::new(),
+            open_fds: 0,
             fd_limit: None,
             groups: Groups::default(),
+            first_seen: Instant::now(),
             proportional: None,
             age: 0,
             seen: sample,
         }
+    }
+
+    /// Sooner while it is young: programs take most of their memory at their start.
+    fn is_proportional_due(&self, every: Duration) -> bool {
+        self.proportional.is_none_or(|(_, read)| {
+            let known_for = read.saturating_duration_since(self.first_seen);
+            read.elapsed() >= every.min(known_for.max(Duration::from_secs(1)))
+        })
     }
 
     /// Adds what is new since the last sample. What its children counted was added while they

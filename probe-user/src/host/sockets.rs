@@ -40,12 +40,38 @@ const STATES: [&str; 12] = [
 /// Sockets by state.
 pub type SocketStates = BTreeMap<&'static str, u64>;
 
+/// Looks after which the descriptors of a process are looked at again although nothing seems to have
+/// changed: it may have closed a file and opened a connection.
+const STAGGER: u32 = 8;
+
 /// The latest look.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
     taken: Option<Instant>,
+    held: HashMap<u32, Held>,
     of_services: HashMap<u16, SocketStates>,
     of_host: SocketStates,
+}
+
+/// A process whose sockets are wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Holder {
+    pub(super) service: u16,
+    pub(super) pid: u32,
+    /// With the process id it names one process.
+    pub(super) start_time: u64,
+    pub(super) open_fds: u64,
+}
+
+/// What a process held when its descriptors were looked at.
+#[derive(Debug)]
+struct Held {
+    start_time: u64,
+    open_fds: u64,
+    namespace: String,
+    inodes: Vec<u64>,
+    /// Looks since then.
+    age: u32,
 }
 
 /// A table: the state of each socket by its inode, and how many there are of each state.
@@ -58,7 +84,7 @@ struct Table {
 
 impl Sockets {
     /// Looks again, if it is time.
-    pub(super) fn sample(&mut self, files: &mut Files, processes: &[(u16, u32)], every: Duration) {
+    pub(super) fn sample(&mut self, files: &mut Files, holders: &[Holder], every: Duration) {
         if self.taken.is_some_and(|taken| taken.elapsed() < every) {
             return;
         }
@@ -67,23 +93,51 @@ impl Sockets {
         let own = namespace(files, "self");
         let mut tables: HashMap<String, Table> = HashMap::new();
         let mut left = MAX_ALL_FDS;
+        let mut before = std::mem::take(&mut self.held);
         let mut of_services: HashMap<u16, SocketStates> = HashMap::new();
-        for (service, pid) in processes {
-            let Some(name) = namespace(files, &pid.to_string()).or_else(|| own.clone()) else {
-                continue;
+        for holder in holders {
+            let known = before
+                .remove(&holder.pid)
+                .filter(|held| held.start_time == holder.start_time && held.age < STAGGER);
+            let name = match &known {
+                Some(held) => Some(held.namespace.clone()),
+                None => namespace(files, &holder.pid.to_string()).or_else(|| own.clone()),
             };
+            let Some(name) = name else { continue };
             if !tables.contains_key(&name) {
                 if tables.len() >= MAX_NAMESPACES {
                     files.failed("net_tcp", Reason::Truncated);
                     continue;
                 }
-                let table = read(files, &pid.to_string());
+                let table = read(files, &holder.pid.to_string());
                 tables.insert(name.clone(), table);
             }
-            let states = of_services.entry(*service).or_default();
-            if let Some(table) = tables.get(&name).filter(|table| !table.by_inode.is_empty()) {
-                held(files, *pid, table, &mut left, states);
+            let Some(table) = tables.get(&name) else {
+                continue;
+            };
+            let held = match known.filter(|held| held.is_as_before(holder, table)) {
+                Some(held) => Held {
+                    age: held.age + 1,
+                    ..held
+                },
+                None => Held {
+                    start_time: holder.start_time,
+                    open_fds: holder.open_fds,
+                    namespace: name,
+                    inodes: held(files, holder.pid, table, &mut left),
+                    // Not all of them in the same look.
+                    age: holder.pid % STAGGER / 2,
+                },
+            };
+            let states = of_services.entry(holder.service).or_default();
+            for state in held
+                .inodes
+                .iter()
+                .filter_map(|inode| table.by_inode.get(inode))
+            {
+                *states.entry(state).or_default() += 1;
             }
+            self.held.insert(holder.pid, held);
         }
         self.of_services = of_services;
     }
@@ -146,17 +200,30 @@ impl Table {
     }
 }
 
-/// Adds the sockets that a process holds.
-fn held(files: &mut Files, pid: u32, table: &Table, left: &mut usize, states: &mut SocketStates) {
+impl Held {
+    /// Whether it seems to hold what it held. Looking at descriptors is expensive: the kernel makes
+    /// an inode for each.
+    fn is_as_before(&self, holder: &Holder, table: &Table) -> bool {
+        let is_there = |inode: &u64| table.by_inode.contains_key(inode);
+        self.open_fds == holder.open_fds && self.inodes.iter().all(is_there)
+    }
+}
+
+/// The sockets of the table that a process holds.
+fn held(files: &mut Files, pid: u32, table: &Table, left: &mut usize) -> Vec<u64> {
+    if table.by_inode.is_empty() {
+        return Vec::new();
+    }
     let entries = match fs::read_dir(files.path_to(format_args!("{pid}/fd"))) {
         Ok(entries) => entries,
         Err(error) => {
             files.failed("process_fds", Reason::from(&error));
-            return;
+            return Vec::new();
         }
     };
     let most = MAX_FDS.min(*left);
     let mut looked = 0;
+    let mut inodes = Vec::new();
     for entry in entries.map_while(Result::ok).take(most) {
         looked += 1;
         let Ok(target) = fs::read_link(entry.path()) else {
@@ -166,14 +233,13 @@ fn held(files: &mut Files, pid: u32, table: &Table, left: &mut usize, states: &m
             .to_str()
             .and_then(|text| text.strip_prefix("socket:[")?.strip_suffix(']'))
             .and_then(|inode| inode.parse::<u64>().ok());
-        if let Some(state) = inode.and_then(|inode| table.by_inode.get(&inode)) {
-            *states.entry(state).or_default() += 1;
-        }
+        inodes.extend(inode.filter(|inode| table.by_inode.contains_key(inode)));
     }
     *left = left.saturating_sub(looked);
     if looked == most {
         files.failed("process_fds", Reason::Truncated);
     }
+    inodes
 }
 
 #[cfg(test)]
@@ -189,11 +255,13 @@ mod tests {
         let _server = listener.accept().unwrap();
         let mut files = Files::new("/proc".into());
         let mut sockets = Sockets::default();
-        sockets.sample(
-            &mut files,
-            &[(3, std::process::id())],
-            Duration::from_secs(60),
-        );
+        let holder = |open_fds| Holder {
+            service: 3,
+            pid: std::process::id(),
+            start_time: 1,
+            open_fds,
+        };
+        sockets.sample(&mut files, &[holder(9)], Duration::from_secs(60));
         let states = sockets.of_service(3);
         assert!(
             states["listen"] >= 1 && states["established"] >= 2,
@@ -201,6 +269,32 @@ mod tests {
         );
         assert!(sockets.of_host()["listen"] >= 1);
         assert!(sockets.of_service(4).is_empty());
+    }
+
+    /// A server that swaps its connections must not show those of a minute ago.
+    #[test]
+    fn what_was_held_is_believed_until_something_changes() {
+        let mut table = Table::default();
+        table.by_inode.insert(77, "listen");
+        let held = Held {
+            start_time: 1,
+            open_fds: 4,
+            namespace: String::new(),
+            inodes: vec![77],
+            age: 0,
+        };
+        let mut holder = Holder {
+            service: 3,
+            pid: 9,
+            start_time: 1,
+            open_fds: 4,
+        };
+        assert!(held.is_as_before(&holder, &table));
+        holder.open_fds = 5;
+        assert!(!held.is_as_before(&holder, &table));
+        holder.open_fds = 4;
+        table.by_inode.remove(&77);
+        assert!(!held.is_as_before(&holder, &table));
     }
 
     #[test]

@@ -140,6 +140,31 @@ mod tests {
         );
     }
 
+    /// Who comes from another exporter must not be sent to a metric that does not exist.
+    #[test]
+    fn the_table_of_other_exporters_names_ours_as_they_are() {
+        let text = include_str!("../../../docs/host-metrics.md");
+        let name = regex::Regex::new("`(hostprobe_[a-z0-9_]+)(?:\\{([a-z_,]+)\\})?").unwrap();
+        let mut named = std::collections::HashSet::new();
+        for found in name.captures_iter(text) {
+            let metric = catalogue::ALL
+                .iter()
+                .find(|metric| metric.name() == &found[1]);
+            let metric = metric.unwrap_or_else(|| panic!("there is no {}", &found[1]));
+            named.insert(metric.name());
+            let labels = found.get(2).map_or("", |labels| labels.as_str());
+            for label in labels.split(',').filter(|label| !label.is_empty()) {
+                assert!(
+                    metric.labels().contains(&label),
+                    "{} has no {label}",
+                    &found[1]
+                );
+            }
+        }
+        // And most of ours have a counterpart there.
+        assert!(named.len() > 60, "{}", named.len());
+    }
+
     #[test]
     fn every_metric_is_in_the_document_once() {
         let text = markdown();

@@ -69,6 +69,7 @@ mod tests {
         for (file, section) in [
             ("docs/performance.md", "overhead"),
             ("docs/performance.md", "decode"),
+            ("docs/performance.md", "host"),
             ("README.md", "overhead"),
         ] {
             let text = std::fs::read_to_string(repository().join(file)).unwrap();

@@ -2,6 +2,7 @@
 
 pub mod decode;
 pub mod documents;
+pub mod host;
 pub mod measurer;
 pub mod overhead;
 pub mod rounds;

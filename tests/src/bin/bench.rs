@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use end_to_end::bench::{decode, measurer, overhead, syscalls};
+use end_to_end::bench::{decode, host, measurer, overhead, syscalls};
 
 /// Measures what the probe costs.
 #[derive(Parser)]
@@ -50,6 +50,18 @@ enum What {
         #[arg(long)]
         write: bool,
     },
+    /// Reading the resources of the host and of many processes, per scrape.
+    Host {
+        /// Sleeping processes of one service.
+        #[arg(long, default_value_t = 500)]
+        processes: usize,
+        /// Scrapes of each variant.
+        #[arg(long, default_value_t = 60)]
+        scrapes: usize,
+        /// Also write the numbers into the documents.
+        #[arg(long)]
+        write: bool,
+    },
     /// The measured program: reads a loop's name and its number of calls from standard input.
     #[command(hide = true)]
     Measurer {
@@ -91,6 +103,19 @@ fn main() -> Result<()> {
             if write {
                 decode::write()?;
             }
+            Ok(())
+        }
+        What::Host {
+            processes,
+            scrapes,
+            write,
+        } => {
+            let table = if write {
+                host::run_and_write(processes, scrapes)?
+            } else {
+                host::run(processes, scrapes)?
+            };
+            print!("{table}");
             Ok(())
         }
         What::Measurer { cpu } => measurer::run(cpu),

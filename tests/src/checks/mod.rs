@@ -3,8 +3,10 @@
 //! These need the probe, a workload and Linux; nothing else. So the same checks run on the host
 //! (`tests/kernel.rs`) and inside a VM with nothing but busybox (`guest`).
 
+mod host;
 mod io_uring;
 mod processes;
+mod scheduler;
 mod syscalls;
 mod tcp;
 mod traced;
@@ -70,7 +72,11 @@ checks! {
     unix::bytes_over_unix_are_equal_in_every_way,
     unix::refused_unix_connects_are_counted,
     unix::bytes_through_a_socket_pair_are_counted,
+    scheduler::time_is_what_the_kernel_itself_counts,
+    scheduler::waits_are_counted_by_what_they_wait_for,
+    scheduler::a_kill_for_lack_of_memory_is_counted,
     io_uring::requests_to_an_io_uring_are_counted,
+    host::limits_of_a_control_group_are_the_ceiling,
 }
 
 /// Runs the checks whose name contains `filter` (all without one) and prints what they found,
@@ -109,7 +115,15 @@ fn print_verifier_counts(site: &Site) -> Result<()> {
     let config = Config::new().with_payload().service("app", &[idle.pid()]);
     let probe = Probe::start(site, &config)?;
     let metrics = probe.metrics()?;
-    for name in ["process", "syscalls", "sockets", "payload", "tls"] {
+    for name in [
+        "process",
+        "syscalls",
+        "sockets",
+        "payload",
+        "tls",
+        "scheduler",
+        "block",
+    ] {
         let up = metrics.count("hostprobe_probe_up", &[("probe", name)]);
         anyhow::ensure!(
             up == 1,

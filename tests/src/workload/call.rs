@@ -5,7 +5,7 @@
 pub mod message;
 pub mod socket;
 
-use std::{ffi::CStr, ptr};
+use std::{ffi::CStr, ptr, time::Duration};
 
 use libc::{c_int, c_long, c_void};
 use nix::errno::Errno;
@@ -287,4 +287,80 @@ pub fn epoll(epoll: Fd, fd: Fd, events: u32) -> Answer {
         ],
     )?;
     Ok(ready)
+}
+
+/// Sleeps; not counted.
+pub(super) fn uncounted_sleep(duration: Duration) -> Answer {
+    let time = timespec(duration);
+    uncounted(
+        libc::SYS_clock_nanosleep,
+        [libc::CLOCK_MONOTONIC as usize, 0, address(&time), 0, 0, 0],
+    )
+}
+
+/// Waits for a futex that nobody wakes; not counted.
+pub(super) fn uncounted_futex_wait(duration: Duration) -> Result<(), Errno> {
+    let word = 0_u32;
+    let time = timespec(duration);
+    let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    let arguments = [address(&word), operation as usize, 0, address(&time), 0, 0];
+    match uncounted(libc::SYS_futex, arguments) {
+        Err(Errno::ETIMEDOUT) => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(Errno::EALREADY),
+    }
+}
+
+/// Waits for no descriptor at all; not counted.
+pub(super) fn uncounted_poll(duration: Duration) -> Answer {
+    let time = timespec(duration);
+    uncounted(libc::SYS_ppoll, [0, 0, address(&time), 0, 0, 0])
+}
+
+/// Reads one byte; not counted.
+pub(super) fn uncounted_read(fd: Fd) -> Answer {
+    let mut byte = [0_u8];
+    uncounted(
+        libc::SYS_read,
+        [fd as usize, address_mut(&mut byte), 1, 0, 0, 0],
+    )
+}
+
+/// Two connected sockets; a read from the first gives up after `patience`. Not counted.
+pub(super) fn silent_pair(patience: Duration) -> Result<(Fd, Fd), Errno> {
+    let mut pair = [0 as c_int; 2];
+    uncounted(
+        libc::SYS_socketpair,
+        [
+            libc::AF_UNIX as usize,
+            libc::SOCK_STREAM as usize,
+            0,
+            address_mut(&mut pair),
+            0,
+            0,
+        ],
+    )?;
+    let time = libc::timeval {
+        tv_sec: patience.as_secs() as libc::time_t,
+        tv_usec: patience.subsec_micros().into(),
+    };
+    uncounted(
+        libc::SYS_setsockopt,
+        [
+            pair[0] as usize,
+            libc::SOL_SOCKET as usize,
+            libc::SO_RCVTIMEO as usize,
+            address(&time),
+            size_of_val(&time),
+            0,
+        ],
+    )?;
+    Ok((pair[0], pair[1]))
+}
+
+fn timespec(duration: Duration) -> libc::timespec {
+    libc::timespec {
+        tv_sec: duration.as_secs() as libc::time_t,
+        tv_nsec: duration.subsec_nanos().into(),
+    }
 }

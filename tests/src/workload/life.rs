@@ -105,3 +105,11 @@ pub(super) fn idle() -> Result<()> {
     tally::start_gate().end();
     Ok(())
 }
+
+/// Holds still once, and then uses a CPU until it is killed.
+pub(super) fn busy() -> ! {
+    let _gate = tally::start_gate();
+    loop {
+        std::hint::spin_loop();
+    }
+}

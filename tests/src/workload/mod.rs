@@ -15,6 +15,7 @@ pub mod call;
 mod life;
 mod options;
 mod peers;
+mod resources;
 pub mod stream;
 mod syscalls;
 pub mod tally;
@@ -49,6 +50,11 @@ pub fn main(myself: &[OsString], arguments: &[String]) -> Result<()> {
         "programs" => life::programs(&options, myself),
         "exits" => life::exits(&options),
         "idle" => life::idle(),
+        "busy" => life::busy(),
+        "spin" => resources::spin(&options),
+        "waits" => resources::waits(&options),
+        "hog" => resources::hog(),
+        "disk" => resources::disk(&options),
         "server" => peers::server(&options),
         "client" => peers::client(&options),
         "pair" => peers::pair(&options),
