@@ -54,6 +54,7 @@ pub fn main(myself: &[OsString], arguments: &[String]) -> Result<()> {
         "spin" => resources::spin(&options),
         "waits" => resources::waits(&options),
         "hog" => resources::hog(),
+        "disk" => resources::disk(&options),
         "server" => peers::server(&options),
         "client" => peers::client(&options),
         "pair" => peers::pair(&options),

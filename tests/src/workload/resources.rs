@@ -1,6 +1,9 @@
 //! Workloads that take processors, wait, and fill memory.
 
-use std::time::{Duration, Instant};
+use std::{
+    os::unix::fs::{FileExt as _, OpenOptionsExt as _},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use nix::{
@@ -60,4 +63,30 @@ pub(super) fn hog() -> Result<()> {
         kept.push(vec![1; 1 << 20]);
         ensure!(kept.len() < 512, "512 MiB fit into the control group");
     }
+}
+
+/// Writes 16 MiB to the file `path` and reads half of it, past the page cache.
+pub(super) fn disk(options: &Options) -> Result<()> {
+    const CHUNK: usize = 1 << 20;
+    let path = options.text("path").context("which file?")?;
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(path)
+        .with_context(|| format!("opening {path} without the page cache"))?;
+    // Page-aligned, as O_DIRECT wants it.
+    let memory = call::shared_memory(CHUNK).cast::<u8>();
+    // SAFETY: a mapping of this length that is never unmapped and that nobody else knows.
+    let buffer = unsafe { std::slice::from_raw_parts_mut(memory, CHUNK) };
+    let gate = tally::start_gate();
+    for chunk in 0..16 {
+        file.write_all_at(buffer, chunk << 20)?;
+    }
+    for chunk in 0..8 {
+        file.read_exact_at(buffer, chunk << 20)?;
+    }
+    gate.end();
+    Ok(())
 }
