@@ -635,6 +635,12 @@ fn the_documented_rights_are_enough_and_missing_ones_are_named() -> Result<()> {
     )?;
     let (_other, mut other) = session(&unix)?;
     other.write_all(b"BEGIN; SELECT 1;\n")?;
+    waiting::eventually(PATIENCE, || {
+        let there = "SELECT count(*) FROM pg_stat_activity WHERE state = 'idle in transaction'";
+        let there = postgres.psql(&unix, &[there])?;
+        ensure!(there == "1", "{there} sessions are idle in a transaction");
+        Ok(())
+    })?;
     let directory = tempfile::TempDir::new()?;
     let path = directory.path().join("hostprobe.toml");
     let url = format!("postgres://hostprobe@{}/postgres", postgres.address());

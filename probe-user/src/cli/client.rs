@@ -174,15 +174,6 @@ fn innermost(error: &reqwest::Error) -> String {
     cause.to_string()
 }
 
-/// One question, from code that is not asynchronous.
-///
-/// # Errors
-/// The daemon can't be reached or refuses; the message says which address was tried and what to do.
-pub(super) fn get_json(address: &str, path: &str) -> anyhow::Result<Value> {
-    let client = Client::new(address)?;
-    Ok(runtime()?.block_on(client.get(path, &[]))?)
-}
-
 /// For commands that wait for the daemon and for nothing else.
 ///
 /// # Errors
@@ -197,6 +188,11 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn get_json(address: &str, path: &str) -> anyhow::Result<Value> {
+        let client = Client::new(address)?;
+        Ok(runtime()?.block_on(client.get(path, &[]))?)
+    }
 
     #[test]
     fn a_daemon_that_listens_everywhere_is_asked_here() {
