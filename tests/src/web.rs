@@ -116,6 +116,27 @@ impl WebApp {
         Ok(app)
     }
 
+    /// An app of `tests/apps/DIRECTORY` under gunicorn with these workers, and waits until it answers
+    /// `/health`. It finds its database in `DATABASE_HOST` and `DATABASE_PORT`.
+    ///
+    /// # Errors
+    /// As [`python`], or it does not start.
+    pub fn gunicorn(
+        (directory, app): (&str, &str),
+        workers: &[&str],
+        (database_host, database_port): (&str, u16),
+    ) -> Result<Self> {
+        let address = free_address()?;
+        let mut command = module(directory, "gunicorn")?;
+        command
+            .args(workers)
+            .arg("--no-control-socket")
+            .args(["--bind", &address.to_string(), app])
+            .env("DATABASE_HOST", database_host)
+            .env("DATABASE_PORT", database_port.to_string());
+        Self::serve("gunicorn", address, command)
+    }
+
     /// Takes over a process that [`command`] was run as.
     pub fn running_as(address: SocketAddr, process: Process) -> Self {
         Self { process, address }

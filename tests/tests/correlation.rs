@@ -34,15 +34,11 @@ fn database() -> Result<Postgres> {
 
 /// Two workers that do one thing at a time.
 fn blocking_app(host: &str, postgres: &Postgres) -> Result<WebApp> {
-    let address = free_address()?;
-    let mut command = web::module("orders", "gunicorn")?;
-    command
-        .args(["--workers", "2", "--worker-class", "sync"])
-        .arg("--no-control-socket")
-        .args(["--bind", &address.to_string(), "blocking:app"])
-        .env("DATABASE_HOST", host)
-        .env("DATABASE_PORT", postgres.address().port().to_string());
-    WebApp::serve("gunicorn", address, command)
+    WebApp::gunicorn(
+        ("orders", "blocking:app"),
+        &["--workers", "2", "--worker-class", "sync"],
+        (host, postgres.address().port()),
+    )
 }
 
 /// One thread that works for many requests at once.

@@ -7,10 +7,10 @@ use anyhow::{Context, Result, ensure};
 use end_to_end::{
     http,
     postgres::{Cluster, Postgres},
-    probe::{Config, Probe, free_address, run_to_end},
+    probe::{Config, Probe, run_to_end},
     site::Site,
     waiting,
-    web::{self, WebApp},
+    web::WebApp,
 };
 use serde_json::Value;
 
@@ -44,15 +44,12 @@ fn database() -> Result<Postgres> {
 }
 
 fn app(postgres: &Postgres) -> Result<WebApp> {
-    let address = free_address()?;
-    let mut command = web::module("customers", "gunicorn")?;
-    command
-        .args(["--workers", "1", "--worker-class", "sync"])
-        .arg("--no-control-socket")
-        .args(["--bind", &address.to_string(), "app:app"])
-        .env("DATABASE_HOST", postgres.address().ip().to_string())
-        .env("DATABASE_PORT", postgres.address().port().to_string());
-    WebApp::serve("gunicorn", address, command)
+    let database = postgres.address();
+    WebApp::gunicorn(
+        ("customers", "app:app"),
+        &["--workers", "1", "--worker-class", "sync"],
+        (&database.ip().to_string(), database.port()),
+    )
 }
 
 fn json(probe: &Probe, path: &str) -> Result<Value> {

@@ -7,9 +7,9 @@ use end_to_end::{
     exposition::Metrics,
     http,
     postgres::{Cluster, Postgres},
-    probe::{Config, Probe, free_address, nothing_lost},
+    probe::{Config, Probe, nothing_lost},
     site::Site,
-    web::{self, WebApp},
+    web::WebApp,
 };
 use serde_json::Value;
 
@@ -24,15 +24,19 @@ fn site() -> Result<Site> {
 
 /// One worker with more threads than connections.
 fn pooled_app(postgres: &Postgres) -> Result<WebApp> {
-    let address = free_address()?;
-    let mut command = web::module("pooled", "gunicorn")?;
-    command
-        .args(["--workers", "1", "--worker-class", "gthread"])
-        .args(["--threads", "12", "--no-control-socket"])
-        .args(["--bind", &address.to_string(), "pooled:app"])
-        .env("DATABASE_HOST", postgres.address().ip().to_string())
-        .env("DATABASE_PORT", postgres.address().port().to_string());
-    WebApp::serve("gunicorn", address, command)
+    let database = postgres.address();
+    WebApp::gunicorn(
+        ("pooled", "pooled:app"),
+        &[
+            "--workers",
+            "1",
+            "--worker-class",
+            "gthread",
+            "--threads",
+            "12",
+        ],
+        (&database.ip().to_string(), database.port()),
+    )
 }
 
 fn ask(address: SocketAddr, path: &str) -> Result<Value> {

@@ -7,10 +7,10 @@ use anyhow::{Context, Result, bail, ensure};
 use end_to_end::{
     http,
     postgres::{Cluster, Postgres},
-    probe::{Config, Probe, free_address},
+    probe::{Config, Probe},
     site::Site,
     waiting::{self, PATIENCE},
-    web::{self, WebApp},
+    web::WebApp,
 };
 use serde_json::Value;
 use tempfile::TempDir;
@@ -50,20 +50,12 @@ fn database() -> Result<Postgres> {
 }
 
 fn library(postgres: &Postgres) -> Result<WebApp> {
-    let address = free_address()?;
-    let mut command = web::module("library", "gunicorn")?;
-    command
-        .args([
-            "--workers",
-            "1",
-            "--worker-class",
-            "sync",
-            "--no-control-socket",
-        ])
-        .args(["--bind", &address.to_string(), "lending:app"])
-        .env("DATABASE_HOST", postgres.address().ip().to_string())
-        .env("DATABASE_PORT", postgres.address().port().to_string());
-    WebApp::serve("gunicorn", address, command)
+    let database = postgres.address();
+    WebApp::gunicorn(
+        ("library", "lending:app"),
+        &["--workers", "1", "--worker-class", "sync"],
+        (&database.ip().to_string(), database.port()),
+    )
 }
 
 fn ask(address: SocketAddr, path: &str, times: u64) -> Result<()> {

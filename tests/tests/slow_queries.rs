@@ -7,11 +7,11 @@ use anyhow::{Context, Result, bail, ensure};
 use end_to_end::{
     http,
     postgres::{Cluster, Postgres},
-    probe::{Config, Probe, SETTLING, free_address, nothing_lost},
+    probe::{Config, Probe, SETTLING, nothing_lost},
     process::{Process, run},
     site::Site,
     waiting::{self, PATIENCE},
-    web::{self, WebApp},
+    web::WebApp,
 };
 use serde_json::Value;
 
@@ -23,15 +23,12 @@ fn site() -> Result<Site> {
 }
 
 fn app(postgres: &Postgres) -> Result<WebApp> {
-    let address = free_address()?;
-    let mut command = web::module("reports", "gunicorn")?;
-    command
-        .args(["--workers", "1", "--worker-class", "sync"])
-        .arg("--no-control-socket")
-        .args(["--bind", &address.to_string(), "app:app"])
-        .env("DATABASE_HOST", postgres.address().ip().to_string())
-        .env("DATABASE_PORT", postgres.address().port().to_string());
-    WebApp::serve("gunicorn", address, command)
+    let database = postgres.address();
+    WebApp::gunicorn(
+        ("reports", "app:app"),
+        &["--workers", "1", "--worker-class", "sync"],
+        (&database.ip().to_string(), database.port()),
+    )
 }
 
 fn ask(app: &WebApp, path: &str) -> Result<()> {
