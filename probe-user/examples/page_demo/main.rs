@@ -294,6 +294,7 @@ fn add_service(
         },
         processes,
         starts: total(processes as f64 / 600.0, seconds),
+        restarts: 0,
         exits: vec![ExitCount {
             outcome: if id == 4 {
                 Exit::Signal(9)

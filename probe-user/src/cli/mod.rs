@@ -84,8 +84,8 @@ enum Command {
         /// Which one.
         what: generate::What,
     },
-    /// Attach two empty programs to the syscall hooks until a signal comes: what the hooks
-    /// themselves cost.
+    /// Attach empty programs to the hooks of syscalls and switches until a signal comes: what the
+    /// hooks themselves cost.
     #[command(hide = true)]
     BenchFloor,
 }

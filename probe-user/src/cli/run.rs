@@ -378,7 +378,7 @@ async fn reload_on_hangup(
     }
 }
 
-/// Attaches two empty programs until a signal comes.
+/// Attaches empty programs until a signal comes.
 pub(super) fn bench_floor() -> anyhow::Result<ExitCode> {
     let bytes = object::bytes().context("this binary was built without its kernel object")?;
     let btf = Btf::from_sys_fs()?;
@@ -386,6 +386,8 @@ pub(super) fn bench_floor() -> anyhow::Result<ExitCode> {
     for (name, hook) in [
         ("bench_empty_enter", "sys_enter"),
         ("bench_empty_exit", "sys_exit"),
+        ("bench_empty_switch", "sched_switch"),
+        ("bench_empty_wakeup", "sched_wakeup"),
     ] {
         let program: &mut BtfTracePoint = ebpf
             .program_mut(name)

@@ -332,6 +332,7 @@ fn view(service: &Service) -> ServiceView {
         found_by: service.found.clone(),
         processes: service.processes as u64,
         starts: service.starts,
+        restarts: service.restarts,
         exits: service
             .exits
             .iter()

@@ -65,6 +65,11 @@ catalogue! {
         "Processes of the service that started while the probe watched, forks included."
         => "rate(hostprobe_process_starts_total[5m])"
 
+    SERVICE_RESTARTS: Counter<1> = "hostprobe_service_restarts_total" ["service"]
+        None Services FedBy::Targets;
+        "Times that the service came back after its last process had ended."
+        => "increase(hostprobe_service_restarts_total[15m]) > 3"
+
     PROCESS_EXITS: Counter<3> = "hostprobe_process_exits_total" ["service", "code", "signal"]
         None Services FedBy::Targets;
         "Processes of the service that ended, by exit code or by the signal that killed them; the other label is empty."

@@ -148,6 +148,7 @@ fn services(families: &mut Families, services: &[ServiceView]) {
         );
         families.gauge(&metric::SERVICE_PROCESSES, [name], service.processes);
         families.counter(&metric::PROCESS_STARTS, [name], service.starts);
+        families.counter(&metric::SERVICE_RESTARTS, [name], service.restarts);
         for exit in &service.exits {
             let (code, signal) = match exit.outcome {
                 Exit::Code(code) => (code.to_string(), Cow::Borrowed("")),

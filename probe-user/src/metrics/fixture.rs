@@ -404,6 +404,7 @@ pub(crate) fn service(id: u16) -> ServiceView {
         found_by: "port 8000".to_owned(),
         processes: 3,
         starts: 5,
+        restarts: 2,
         exits: vec![
             ExitCount {
                 outcome: Exit::Code(1),

@@ -21,6 +21,8 @@ pub struct ServiceView {
     pub processes: u64,
     /// Processes that started while the probe watched.
     pub starts: u64,
+    /// Times that the service came back after its last process had ended.
+    pub restarts: u64,
     /// Processes that ended while the probe watched, by outcome.
     pub exits: Vec<ExitCount>,
     /// TCP ports that it listens on.

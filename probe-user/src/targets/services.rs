@@ -90,11 +90,24 @@ pub struct Service {
     pub starts: u64,
     /// Processes that were seen to end.
     pub exits: BTreeMap<Exit, u64>,
+    /// Times that it came back after its last process had ended.
+    pub restarts: u64,
+    /// Whether it had processes and has none now.
+    pub(super) down: bool,
     /// Since when it has had no process and is not configured either.
     pub(super) vanished: Option<Instant>,
     /// The name that was proposed for it, before another service's name got in the way.
     base: String,
     group: Option<String>,
+}
+
+impl Service {
+    /// Has so many processes from now on.
+    pub(super) fn set_processes(&mut self, count: usize) {
+        self.restarts += u64::from(self.down && count > 0);
+        self.down = count == 0 && (self.down || self.processes > 0);
+        self.processes = count;
+    }
 }
 
 /// A process that was discovered to be a service's root.
@@ -240,6 +253,8 @@ impl Services {
                 ports: BTreeSet::new(),
                 starts: 0,
                 exits: BTreeMap::new(),
+                restarts: 0,
+                down: false,
                 vanished: None,
                 base: base.to_owned(),
                 group,

@@ -264,7 +264,7 @@ impl Tracker {
         }
         for service in self.services.iter_mut() {
             let (processes, roots, ports) = counts.remove(&service.id).unwrap_or_default();
-            service.processes = processes;
+            service.set_processes(processes);
             service.roots = roots;
             if processes > 0 {
                 service.ports = ports;

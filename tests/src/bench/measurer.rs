@@ -24,7 +24,7 @@ pub struct Loop {
 }
 
 /// All loops.
-pub const LOOPS: [Loop; 3] = [
+pub const LOOPS: [Loop; 4] = [
     Loop {
         name: "getppid",
         what: "getppid",
@@ -39,6 +39,12 @@ pub const LOOPS: [Loop; 3] = [
         name: "tcp",
         what: "write + read of 1 byte, TCP loopback",
         divisor: 10,
+    },
+    Loop {
+        name: "switch",
+        what: "a byte to another thread on the same CPU and back, over pipes: two switches, two \
+               wake-ups, four calls",
+        divisor: 20,
     },
 ];
 
@@ -66,6 +72,7 @@ pub fn run(cpu: usize) -> Result<()> {
     let tcp = std::net::TcpStream::connect(listener.local_addr()?)?;
     let (tcp_peer, _) = listener.accept()?;
     tcp.set_nodelay(true)?;
+    let mut partner = Partner::start()?;
     for line in std::io::stdin().lock().lines() {
         let line = line?;
         let (name, calls) = line.split_once(' ').context("not LOOP CALLS")?;
@@ -77,6 +84,7 @@ pub fn run(cpu: usize) -> Result<()> {
                 "getppid" => getppid(calls),
                 "unix" => unix_reads(&unix, &unix_peer, calls)?,
                 "tcp" => tcp_round(&tcp, &tcp_peer, calls)?,
+                "switch" => partner.turns(calls)?,
                 other => bail!("there is no loop {other}"),
             };
         }
@@ -134,4 +142,34 @@ fn tcp_round(
         from.read_exact(&mut [0])?;
     }
     Ok(per_call(start.elapsed().as_nanos(), calls))
+}
+
+/// A thread on the same CPU that sends back what it is sent.
+struct Partner {
+    to: std::io::PipeWriter,
+    from: std::io::PipeReader,
+}
+
+impl Partner {
+    fn start() -> Result<Self> {
+        use std::io::Read;
+        let (mut asked, to) = std::io::pipe()?;
+        let (from, mut answered) = std::io::pipe()?;
+        // Threads inherit the CPU of the one that makes them. It ends with its pipes.
+        std::thread::spawn(move || {
+            let mut byte = [0];
+            while asked.read_exact(&mut byte).is_ok() && answered.write_all(&byte).is_ok() {}
+        });
+        Ok(Self { to, from })
+    }
+
+    fn turns(&mut self, turns: u64) -> Result<f64> {
+        use std::io::Read;
+        let start = Instant::now();
+        for _ in 0..turns {
+            self.to.write_all(&[0])?;
+            self.from.read_exact(&mut [0])?;
+        }
+        Ok(per_call(start.elapsed().as_nanos(), turns))
+    }
 }

@@ -270,6 +270,7 @@ fn each_number_arrives_under_its_name() {
         (&metric::SERVICE_PROCESSES, &[service], 3.0),
         (&metric::SERVICE_INFO, &[service, "http", "port 8000"], 1.0),
         (&metric::PROCESS_STARTS, &[service], 5.0),
+        (&metric::SERVICE_RESTARTS, &[service], 2.0),
         (&metric::PROCESS_EXITS, &[service, "1", ""], 1.0),
         (&metric::PROCESS_EXITS, &[service, "", "SIGKILL"], 1.0),
         (&metric::EVENTS_LOST, &["socket_gone"], 6.0),

@@ -52,7 +52,7 @@ impl Tracker {
         }
         if let Some(service) = self.services.get_mut(service) {
             service.starts += 1;
-            service.processes += usize::from(is_new);
+            service.set_processes(service.processes + usize::from(is_new));
             service.vanished = None;
         }
     }
@@ -70,7 +70,7 @@ impl Tracker {
             *service.exits.entry(Exit::from_status(status)).or_default() += 1;
         }
         if let Some(service) = member.and_then(|member| self.services.get_mut(member.service)) {
-            service.processes = service.processes.saturating_sub(1);
+            service.set_processes(service.processes.saturating_sub(1));
             service.roots.remove(&pid);
             let is_configured = self.rule_ids.contains(&Some(service.id));
             if service.processes == 0 && !is_configured {
@@ -117,12 +117,12 @@ impl Tracker {
         }
         tracing::debug!(pid, from = service, to = claim, "process moves by its exec");
         if let Some(former) = former.and_then(|former| self.services.get_mut(former)) {
-            former.processes = former.processes.saturating_sub(1);
+            former.set_processes(former.processes.saturating_sub(1));
             former.roots.remove(&pid);
         }
         if let Some(service) = self.services.get_mut(claim) {
             service.starts += 1;
-            service.processes += 1;
+            service.set_processes(service.processes + 1);
             service.roots.insert(pid);
         }
     }

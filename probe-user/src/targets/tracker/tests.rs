@@ -273,6 +273,25 @@ fn a_server_that_opens_its_port_later_is_found_then_and_keeps_its_id_over_a_rest
     assert_eq!(tracker.services().len(), 1);
 }
 
+/// A crash loop that a supervisor hides: the service is there whenever somebody looks.
+#[test]
+fn a_service_that_comes_back_has_restarted() {
+    let (shell, child) = family();
+    let table = Memory::default();
+    let text = format!("[[service]]\nname='shop'\npids=[{}]", shell.pid());
+    let mut tracker = Tracker::new(&config(&text));
+    tracker.scan(&table);
+    for pid in [child, shell.pid()] {
+        assert_eq!(tracker.services()[0].restarts, 0);
+        tracker.on_event(&event(ProcessEventKind::Exit, pid, 1, 0), &table);
+    }
+    for pid in [4_194_305, 4_194_306] {
+        tracker.on_event(&event(ProcessEventKind::Fork, pid, 1, 0), &table);
+    }
+    let service = tracker.services()[0];
+    assert_eq!((service.restarts, service.processes), (1, 2));
+}
+
 #[test]
 fn forks_and_exits_are_counted() {
     let (shell, child) = family();
