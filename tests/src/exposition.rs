@@ -100,6 +100,8 @@ impl Metrics {
             .samples
             .iter()
             .filter_map(|sample| sample.labels.get("service").cloned())
+            // Not a service: what the kernel itself writes to block devices, whoever caused it.
+            .filter(|service| service != "[kernel]")
             .collect();
         services.sort();
         services.dedup();
