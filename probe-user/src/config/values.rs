@@ -6,6 +6,33 @@ use std::path::PathBuf;
 use regex::Regex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+/// Debug, serialisation and reading of a type by its `Display` and `FromStr`: what hides a password
+/// there hides it everywhere.
+macro_rules! as_it_is_shown {
+    ($type:ty) => {
+        impl std::fmt::Debug for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                write!(f, "{:?}", self.to_string())
+            }
+        }
+
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                <String as serde::Deserialize>::deserialize(deserializer)?
+                    .parse()
+                    .map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(super) use as_it_is_shown;
+
 /// A regular expression, compiled when the configuration is loaded.
 #[derive(Debug, Clone)]
 pub struct Pattern(Regex);
