@@ -35,7 +35,11 @@ const TEXT_UNUSED_MS: i64 = 2 * 3_600_000;
 const INDEX_ROW_BYTES: u64 = 230;
 
 /// Tables of records, and the column that says when each was.
-const TABLES: [(&str, &str); 2] = [("slow_queries", "at_ms"), ("query_stats", "from_ms")];
+const TABLES: [(&str, &str); 3] = [
+    ("slow_queries", "at_ms"),
+    ("query_stats", "from_ms"),
+    ("gemini_calls", "at_ms"),
+];
 
 const DOING: &str = "cannot delete old records";
 const SHRINKING: &str = "cannot shrink the file";
