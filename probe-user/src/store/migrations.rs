@@ -13,7 +13,8 @@ use super::{
 /// The steps; the version of a store is the number of those that were done.
 const STEPS: &[&str] = &[
     include_str!("migrations/0001_slow_queries_and_query_stats.sql"),
-    include_str!("migrations/0002_gemini.sql"),
+    include_str!("migrations/0002_browsers.sql"),
+    include_str!("migrations/0003_gemini.sql"),
 ];
 
 /// The newest version that this program knows.
