@@ -21,6 +21,7 @@ mod queries;
 mod sql;
 mod store;
 mod values;
+mod vitals;
 
 pub use advice::Advice;
 pub use database::{Database, DatabaseUrl};
@@ -30,6 +31,7 @@ pub use queries::Queries;
 pub use sql::{Sql, SqlDatabase, slow_ns};
 pub use store::{Store, StoreUrl};
 pub use values::{NetnsSpec, Pattern, UserSpec};
+pub use vitals::{Network, OriginPattern, PortPattern, Vitals};
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -65,6 +67,8 @@ pub struct Config {
     pub store: Store,
     /// What is remembered of statements over time.
     pub queries: Queries,
+    /// What browsers may send.
+    pub vitals: Vitals,
     /// What the daemon keeps of its rights.
     pub privileges: Privileges,
 }
@@ -319,6 +323,7 @@ impl Default for Config {
             advice: Advice::default(),
             store: Store::default(),
             queries: Queries::default(),
+            vitals: Vitals::default(),
             privileges: Privileges::default(),
         }
     }
@@ -457,6 +462,7 @@ impl Config {
             ("advice", self.advice != new.advice),
             ("store", self.store != new.store),
             ("queries", self.queries != new.queries),
+            ("vitals", self.vitals != new.vitals),
             ("privileges", self.privileges != new.privileges),
         ]
         .into_iter()

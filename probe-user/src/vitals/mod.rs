@@ -1,0 +1,14 @@
+//! What browsers tell: Web Vitals, errors, failed calls, actions.
+//!
+//! A beacon is bytes from anybody. [`Beacon::parse`](beacon::Beacon::parse) makes something checked
+//! of it, or a [`Refusal`] that says why not; [`intake`] takes it, folds its page, and counts.
+
+pub mod beacon;
+pub mod clean;
+pub mod parse;
+pub mod refusal;
+pub mod thresholds;
+
+pub use beacon::Beacon;
+pub use parse::{Context, Endpoint};
+pub use refusal::Refusal;
