@@ -1,5 +1,6 @@
 //! What a value's type can't say: ranges, combinations, names.
 
+mod gemini;
 mod vitals;
 
 use std::collections::HashMap;
@@ -45,6 +46,8 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     findings.store(&config.store);
     findings.range("queries.window_s", config.queries.window_s, 1..=600);
     findings.vitals(&config.vitals, config);
+    findings.gemini(&config.gemini);
+    findings.api(&config.api);
     findings.0
 }
 
@@ -62,6 +65,12 @@ impl Findings {
     fn refuse(&mut self, key: &str) {
         let allowed = keys::find(key).map_or("not allowed", |key| key.allowed);
         self.add(key, allowed);
+    }
+
+    /// As [`Self::refuse`], with what the library that reads the value says of it.
+    fn refuse_because(&mut self, key: &str, why: &str) {
+        let allowed = keys::find(key).map_or("not allowed", |key| key.allowed);
+        self.add(key, format!("{allowed} ({why})"));
     }
 
     fn range(&mut self, key: &str, value: u32, allowed: RangeInclusive<u32>) {

@@ -11,8 +11,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 mod advice;
+mod api;
 mod check;
 mod database;
+mod gemini;
 mod host;
 mod keys;
 mod load;
@@ -24,7 +26,9 @@ mod values;
 mod vitals;
 
 pub use advice::Advice;
+pub use api::Api;
 pub use database::{Database, DatabaseUrl};
+pub use gemini::{Gemini, GeminiLimit, Per, UnknownPrice, WhenStoreIsDown};
 pub use host::Host;
 pub use load::{ConfigError, DEFAULT_FILE, Origin, Problem, Setting, Sources};
 pub use queries::Queries;
@@ -69,6 +73,10 @@ pub struct Config {
     pub queries: Queries,
     /// What browsers may send.
     pub vitals: Vitals,
+    /// Usage of the Gemini API, and its limits.
+    pub gemini: Gemini,
+    /// Who may write to the daemon.
+    pub api: Api,
     /// What the daemon keeps of its rights.
     pub privileges: Privileges,
 }
@@ -324,6 +332,8 @@ impl Default for Config {
             store: Store::default(),
             queries: Queries::default(),
             vitals: Vitals::default(),
+            gemini: Gemini::default(),
+            api: Api::default(),
             privileges: Privileges::default(),
         }
     }
@@ -463,6 +473,8 @@ impl Config {
             ("store", self.store != new.store),
             ("queries", self.queries != new.queries),
             ("vitals", self.vitals != new.vitals),
+            ("gemini", self.gemini != new.gemini),
+            ("api", self.api != new.api),
             ("privileges", self.privileges != new.privileges),
         ]
         .into_iter()

@@ -27,6 +27,8 @@ pub struct Vitals {
     pub trusted_proxies: Vec<Network>,
     /// Share of page loads that the script reports, unless its tag says otherwise; 0 to 1.
     pub sample_rate: f64,
+    /// Milliseconds from which the script tells of a call as slow, unless its tag says otherwise.
+    pub slow_ms: u32,
     /// Bytes of one beacon, also after decompression.
     pub max_body: u32,
     /// Beacons a second of one client, in the long run.
@@ -54,6 +56,7 @@ impl Default for Vitals {
             allowed_origins: Vec::new(),
             trusted_proxies: Network::LOOPBACK.to_vec(),
             sample_rate: 1.0,
+            slow_ms: 1_000,
             max_body: 65_536,
             client_rate: 20,
             client_burst: 100,

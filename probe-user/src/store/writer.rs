@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Dropped, Record, Shared, State, StoreError, connections::Connections, place::Place,
+    Dropped, Record, Shared, State, StoreError, browser, connections::Connections, place::Place,
     query_stats, retention::Retention, slow_queries, statements,
 };
 use crate::config;
@@ -128,6 +128,7 @@ impl Writer {
         {
             let mut status = self.shared.status();
             status.readers = Some(connections.readers.clone());
+            status.transactions = Some(connections.transactions.clone());
             if !self.trouble.now {
                 status.state = State::Up;
             }
@@ -258,6 +259,7 @@ impl Writer {
             let mut status = self.shared.status();
             // Its connections end by themselves once nobody uses them any more.
             status.readers = None;
+            status.transactions = None;
             status.state = State::Down(text.clone());
         }
         self.connections = None;
@@ -353,5 +355,8 @@ async fn insert(connections: &mut Connections, records: &[Record]) -> Result<(),
     let writer = &mut connections.writer;
     statements::insert(writer, records).await?;
     slow_queries::insert(writer, records).await?;
-    query_stats::insert(writer, records).await
+    query_stats::insert(writer, records).await?;
+    browser::vitals::insert(writer, records).await?;
+    browser::errors::insert(writer, records).await?;
+    browser::sums::insert(writer, records).await
 }

@@ -184,7 +184,7 @@ pub struct Beacon {
     pub session: String,
     /// Path of the page, without query and fragment; `None` when nobody says it.
     pub page: Option<String>,
-    /// What the page calls itself; of the characters of a service's name, or empty.
+    /// What the page calls itself, or empty.
     pub app: String,
     /// Release of the page, or empty.
     pub release: String,

@@ -226,7 +226,7 @@ fn batch(at: &str, top: Top, context: &Context) -> Result<Beacon, Refusal> {
     Ok(Beacon {
         session: id(&field("session"), top.session)?,
         page: said.or_else(|| context.page.clone()),
-        app: app(&field("app"), top.app.as_deref())?,
+        app: clean::text(top.app.as_deref().unwrap_or_default(), NAME_BYTES, false),
         release: clean::text(
             top.release.as_deref().unwrap_or_default(),
             RELEASE_BYTES,
@@ -306,7 +306,7 @@ fn plain(at: &str, top: Top, context: &Context) -> Result<Beacon, Refusal> {
     let at_ms = top.at_ms.or(top.timestamp).filter(|at| at.is_finite());
     Ok(Beacon {
         page: said.or_else(|| context.page.clone()),
-        app: app(&format!("{at}app"), top.app.as_deref())?,
+        app: clean::text(top.app.as_deref().unwrap_or_default(), NAME_BYTES, false),
         release: clean::text(
             top.release.as_deref().unwrap_or_default(),
             RELEASE_BYTES,
@@ -539,19 +539,6 @@ fn id(field: &str, value: Option<String>) -> Result<String, Refusal> {
     Err(Refusal::invalid(
         field,
         "allowed are at most 64 of the characters A-Z a-z 0-9 - _ . :",
-    ))
-}
-
-/// The name of an app, which is a label.
-fn app(field: &str, value: Option<&str>) -> Result<String, Refusal> {
-    let value = value.unwrap_or_default();
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '@' | '-');
-    if value.len() <= NAME_BYTES && value.chars().all(plain) {
-        return Ok(value.to_owned());
-    }
-    Err(Refusal::invalid(
-        field,
-        "allowed are at most 64 of the characters A-Z a-z 0-9 _ . @ -",
     ))
 }
 

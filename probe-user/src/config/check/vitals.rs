@@ -16,6 +16,7 @@ impl Findings {
         if !(0.0..=1.0).contains(&vitals.sample_rate) {
             self.refuse("vitals.sample_rate");
         }
+        self.range("vitals.slow_ms", vitals.slow_ms, 0..=600_000);
         self.range("vitals.max_body", vitals.max_body, 1024..=65_536);
         for (key, rate) in [
             ("vitals.client_rate", vitals.client_rate),

@@ -30,7 +30,7 @@ fn value(families: &Families, metric: &Metric, labels: &[&str]) -> Option<f64> {
 fn every_metric_of_the_catalogue_is_emitted() {
     let families = Fixture::of_size(1, 1).families();
     let emitted: HashSet<_> = families.iter().map(|family| family.metric.name()).collect();
-    for metric in metric::ALL {
+    for metric in metric::all() {
         assert!(
             emitted.contains(metric.name()),
             "{} is documented, not emitted",
@@ -54,6 +54,11 @@ fn each_number_arrives_under_its_name() {
         (&metric::OFF_CPU_SWITCHES, &[service, "database"], 5.0),
         (&metric::SCHEDULER_THREADS, &[service, "running"], 1.0),
         (&metric::SCHEDULER_THREADS, &[service, "poll"], 2.0),
+        (&metric::SERVICE_TIME_SHARE, &[service, "on_cpu"], 0.25),
+        (&metric::SERVICE_TIME_SHARE, &[service, "idle"], 0.75),
+        (&metric::SERVICE_TIME_SHARE, &[service, "database"], 0.0),
+        (&metric::CGROUP_PRESSURE_WAITING, &[service, "io"], 0.75),
+        (&metric::CGROUP_PRESSURE_STALLED, &[service, "io"], 0.5),
         (&metric::PAGE_FAULTS, &[service, "minor"], 70.0),
         (&metric::PAGE_FAULTS, &[service, "major"], 1.0),
         (&metric::OOM_KILLS, &[service], 1.0),

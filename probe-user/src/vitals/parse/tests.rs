@@ -209,7 +209,6 @@ fn a_mistake_is_named_with_its_place_and_what_is_allowed() {
             "invalid",
             &["`device`", "mobile, tablet"],
         ),
-        (r#"{"app":"a\"b"}"#, "invalid", &["`app`", "A-Z"]),
         (
             r#"{"sample_rate":0,"started":true}"#,
             "invalid",
