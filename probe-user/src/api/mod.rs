@@ -7,6 +7,7 @@
 mod advice;
 mod database;
 mod findings;
+mod gemini;
 mod health;
 mod host;
 mod json;
@@ -20,6 +21,7 @@ mod slow_queries;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod verdict;
 
 use std::{sync::Arc, time::Duration};
@@ -39,13 +41,14 @@ pub(crate) use database::Database as DatabaseAnswer;
 pub use problem::Problem;
 pub use server::serve;
 pub use source::{CollectError, Collected, Source, Status};
+pub use tokens::{Tokens, TokensError};
 
 use source::Collector;
 
 /// A request that takes longer is answered with 503.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Largest request body. No endpoint reads one yet.
+/// Largest request body of endpoints that read none.
 const MAX_BODY: usize = 64 * 1024;
 
 /// What browsers may do with our answers: run our own files and nothing else, and nobody may frame
@@ -107,16 +110,18 @@ pub fn router(source: Arc<dyn Source>) -> Router {
         .route("/api/probes", get(json::probes))
         .route("/api/status", get(json::status))
         .route("/api/openapi.json", get(page::open_api))
-        .fallback(problem::not_found)
-        .method_not_allowed_fallback(problem::method_not_allowed)
-        .with_state(app);
-    // The first layer is the innermost.
-    let mut router = routes
+        // The first layer is the innermost.
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
+        // These have a limit of their own.
+        .merge(gemini::routes())
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,
             REQUEST_TIMEOUT,
         ))
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .with_state(app);
+    let mut router = routes
         .layer(middleware::map_response(problem::shape_errors))
         // The scrape of a big host is megabytes of repetitive text: the fastest level gives most of
         // the gain.

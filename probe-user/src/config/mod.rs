@@ -29,6 +29,7 @@ pub use advice::Advice;
 pub use api::Api;
 pub use database::{Database, DatabaseUrl};
 pub use gemini::{Gemini, GeminiLimit, Per, UnknownPrice, WhenStoreIsDown};
+pub(crate) use gemini::MAX_LEASE_S;
 pub use host::Host;
 pub use load::{ConfigError, DEFAULT_FILE, Origin, Problem, Setting, Sources};
 pub use queries::Queries;

@@ -60,6 +60,11 @@ pub struct Refusal {
 }
 
 impl Refusal {
+    /// Whether waiting does not help.
+    pub fn is_lasting(&self) -> bool {
+        self.wanted.is_none() || self.never_fits()
+    }
+
     /// Whether it is more than the limit ever allows.
     pub fn never_fits(&self) -> bool {
         self.wanted

@@ -30,6 +30,19 @@ pub struct Reservation {
     pub expires_at_ms: i64,
 }
 
+/// What a reservation was made for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reserved {
+    /// When, in Unix milliseconds.
+    pub made_ms: i64,
+    /// The model, without `models/` before it.
+    pub model: String,
+    /// What it is for.
+    pub feature: String,
+    /// The service that asked; empty when not known.
+    pub service: String,
+}
+
 /// Number of a reservation.
 ///
 /// One that was granted without the store, because it was down, begins with `u`.

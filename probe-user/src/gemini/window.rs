@@ -42,9 +42,7 @@ impl Window {
 }
 
 fn calendar(per: Per, at_ms: i64, zone: &TimeZone) -> Result<Window, jiff::Error> {
-    let date = Timestamp::from_millisecond(at_ms)?
-        .to_zoned(zone.clone())
-        .date();
+    let date = zone.to_datetime(Timestamp::from_millisecond(at_ms)?).date();
     let (first, next) = if per == Per::Month {
         let first = date.first_of_month();
         (first, first.checked_add(1.month())?)
@@ -58,7 +56,8 @@ fn calendar(per: Per, at_ms: i64, zone: &TimeZone) -> Result<Window, jiff::Error
 }
 
 fn begin(date: Date, zone: &TimeZone) -> Result<i64, jiff::Error> {
-    Ok(date.to_zoned(zone.clone())?.timestamp().as_millisecond())
+    let midnight = date.at(0, 0, 0, 0);
+    Ok(zone.to_timestamp(midnight)?.as_millisecond())
 }
 
 #[cfg(test)]
