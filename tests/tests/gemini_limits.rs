@@ -104,7 +104,10 @@ fn ask_until_refused(daemons: &[SocketAddr]) -> Result<Vec<Value>> {
         });
         joined.collect()
     });
-    ensure!(refused.into_inner() == CLIENTS as u64, "not all were refused");
+    ensure!(
+        refused.into_inner() == CLIENTS as u64,
+        "not all were refused"
+    );
     Ok(granted?.into_iter().flatten().collect())
 }
 
@@ -132,7 +135,11 @@ fn exactly_what_fits(daemons: &[SocketAddr], kept: Kept<'_>) -> Result<()> {
                         let daemon = daemons[(index + again) % daemons.len()];
                         let mut client = Connection::open(daemon)?;
                         let answer = commit(&mut client, reservation, 40)?;
-                        let state = if again == 0 { "recorded" } else { "already_settled" };
+                        let state = if again == 0 {
+                            "recorded"
+                        } else {
+                            "already_settled"
+                        };
                         ensure!(answer["state"] == state, "{answer}");
                     }
                     Ok(())
@@ -140,7 +147,8 @@ fn exactly_what_fits(daemons: &[SocketAddr], kept: Kept<'_>) -> Result<()> {
             })
             .collect();
         for one in settled {
-            one.join().map_err(|_| anyhow::anyhow!("a client panicked"))??;
+            one.join()
+                .map_err(|_| anyhow::anyhow!("a client panicked"))??;
         }
         Ok(())
     })?;
@@ -160,10 +168,7 @@ fn many_clients_of_two_daemons_on_one_postgres_get_exactly_what_fits() -> Result
     let config = config(&format!("url = \"{}\"", store.url_over_tcp()), &limits());
     let first = Probe::start(&site, &config)?;
     let second = Probe::start(&site, &config)?;
-    exactly_what_fits(
-        &[first.address(), second.address()],
-        Kept::Postgres(&store),
-    )?;
+    exactly_what_fits(&[first.address(), second.address()], Kept::Postgres(&store))?;
     first.stop()?;
     second.stop()
 }
@@ -186,7 +191,12 @@ fn kill_9_keeps_what_was_used_and_frees_what_was_held_by_its_lease() -> Result<(
     let folder = TempDir::new()?;
     let file = folder.path().join("x.db");
     let url = format!("url = \"sqlite://{}\"", file.display());
-    let lease = |seconds: u32| config(&url, &format!("[gemini]\nlease_s = {seconds}\n{}", limits()));
+    let lease = |seconds: u32| {
+        config(
+            &url,
+            &format!("[gemini]\nlease_s = {seconds}\n{}", limits()),
+        )
+    };
     let probe = Probe::start(&site, &lease(20))?;
     let mut client = Connection::open(probe.address())?;
     let (_, used) = reserve(&mut client, 3_000)?;
@@ -220,7 +230,10 @@ fn kill_9_keeps_what_was_used_and_frees_what_was_held_by_its_lease() -> Result<(
 fn a_store_that_is_down_refuses_or_allows_as_configured() -> Result<()> {
     let site = site()?;
     let cluster = Cluster::create()?;
-    let url = format!("url = \"postgresql://postgres@{}/postgres\"", cluster.address());
+    let url = format!(
+        "url = \"postgresql://postgres@{}/postgres\"",
+        cluster.address()
+    );
     let refusing = Probe::start(&site, &config(&url, &limits()))?;
     let allow = format!("[gemini]\nwhen_store_is_down = \"allow\"\n{}", limits());
     let allowing = Probe::start(&site, &config(&url, &allow))?;
@@ -262,10 +275,16 @@ fn who_writes_through_a_proxy_needs_a_token_that_can_be_replaced() -> Result<()>
     let tokens = folder.path().join("tokens");
     let write = |text: &str| -> Result<()> {
         fs::write(&tokens, text)?;
-        Ok(fs::set_permissions(&tokens, fs::Permissions::from_mode(0o600))?)
+        Ok(fs::set_permissions(
+            &tokens,
+            fs::Permissions::from_mode(0o600),
+        )?)
     };
     write("# of the app\na-token-of-the-app\nanother-token-of-it\n")?;
-    let store = format!("url = \"sqlite://{}\"", folder.path().join("x.db").display());
+    let store = format!(
+        "url = \"sqlite://{}\"",
+        folder.path().join("x.db").display()
+    );
     let api = format!("[api]\ntoken_files = [\"{}\"]", tokens.display());
     let probe = Probe::start(&site, &config(&store, &api))?;
     let call = json!({"model": "gemini-2.5-flash", "usage": {"prompt_tokens": 5}}).to_string();
@@ -291,9 +310,17 @@ fn who_writes_through_a_proxy_needs_a_token_that_can_be_replaced() -> Result<()>
     let path = probe.config_path();
     let mut command = site.hostprobe("run");
     command.arg("--config").arg(&path);
-    command.args(["--listen", "127.0.0.1:0", "--set", "kernel.probes.payload=false"]);
+    command.args([
+        "--listen",
+        "127.0.0.1:0",
+        "--set",
+        "kernel.probes.payload=false",
+    ]);
     let (ended, output) = run_to_end(command, PATIENCE)?;
-    ensure!(ended.code() == Some(1) && output.contains("chmod"), "{ended}: {output}");
+    ensure!(
+        ended.code() == Some(1) && output.contains("chmod"),
+        "{ended}: {output}"
+    );
     probe.stop()
 }
 
@@ -304,7 +331,10 @@ fn check_says_limits_zone_and_store() -> Result<()> {
     let folder = TempDir::new()?;
     let path = folder.path().join("hostprobe.toml");
     let zone = "[gemini]\ntimezone = \"America/Los_Angeles\"";
-    fs::write(&path, format!("[store]\nurl = \"none\"\n{zone}\n{}", limits()))?;
+    fs::write(
+        &path,
+        format!("[store]\nurl = \"none\"\n{zone}\n{}", limits()),
+    )?;
     let mut command = site.hostprobe("check");
     command.arg("--config").arg(&path);
     let text = run("check", command)?;
@@ -317,12 +347,20 @@ fn check_says_limits_zone_and_store() -> Result<()> {
     ] {
         ensure!(text.contains(part), "{part} is not in {text}");
     }
-    fs::write(&path, "[gemini]\ntimezone = \"Mars/Base\"\n[[gemini.limit]]\nper = \"week\"\n")?;
+    fs::write(
+        &path,
+        "[gemini]\ntimezone = \"Mars/Base\"\n[[gemini.limit]]\nper = \"week\"\n",
+    )?;
     let mut command = site.hostprobe("check");
     command.arg("--config").arg(&path);
     let (ended, text) = run_to_end(command, PATIENCE)?;
     ensure!(!ended.success());
-    for part in ["gemini.timezone", "Mars/Base", "gemini.limit[0].per", "\"minute\""] {
+    for part in [
+        "gemini.timezone",
+        "Mars/Base",
+        "gemini.limit[0].per",
+        "\"minute\"",
+    ] {
         ensure!(text.contains(part), "{part} is not in {text}");
     }
     Ok(())

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{ConnectInfo, Request, State, rejection::BytesRejection},
+    extract::{ConnectInfo, FromRequest as _, Request, State, rejection::BytesRejection},
     http::{HeaderMap, HeaderName, StatusCode, header},
     middleware,
     response::{IntoResponse as _, Response},
@@ -81,13 +81,12 @@ async fn begin(app: &App, request: Request) -> Result<Write, Problem> {
 
 async fn read(request: Request) -> Result<(Option<String>, serde_json::Value), Problem> {
     let key = key_of(request.headers())?;
-    let body = axum::extract::FromRequest::from_request(request, &()).await;
-    let body: Bytes = body.map_err(|rejection: BytesRejection| {
+    let body = Bytes::from_request(request, &()).await;
+    let body = body.map_err(|rejection: BytesRejection| {
         Problem::new(rejection.status(), rejection.body_text())
     })?;
-    let body = serde_json::from_slice(&body).map_err(|error| {
-        bad(format!("the body is not JSON: {error}"))
-    })?;
+    let body = serde_json::from_slice(&body)
+        .map_err(|error| bad(format!("the body is not JSON: {error}")))?;
     Ok((key, body))
 }
 
@@ -136,9 +135,10 @@ async fn reserve(State(app): State<App>, request: Request) -> Result<Response, P
         Ok(reservation) => Ok(Json(answer::reservation(&reservation)).into_response()),
         Err(ReserveError::Refused(refusal)) => Err(answer::refusal(&refusal)),
         Err(ReserveError::Unavailable(error)) => Err(unavailable(&error)),
-        Err(error @ ReserveError::KeyReused { .. }) => {
-            Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()))
-        }
+        Err(error @ ReserveError::KeyReused { .. }) => Err(Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            error.to_string(),
+        )),
     }
 }
 
@@ -147,7 +147,10 @@ async fn commit(State(app): State<App>, request: Request) -> Result<Response, Pr
     let write = begin(&app, request).await?;
     let gemini = &write.gemini;
     let id = body::reservation(&write.body).map_err(|wrong| wrong.turned_away(gemini))?;
-    let reserved = gemini.reserved(id).await.map_err(|error| unavailable(&error))?;
+    let reserved = gemini
+        .reserved(id)
+        .await
+        .map_err(|error| unavailable(&error))?;
     let call = body::settled(&write.body, write.key.as_deref(), gemini, reserved.as_ref());
     let call = call.map_err(|wrong| wrong.turned_away(gemini))?;
     let cost = call.cost.clone();

@@ -207,7 +207,10 @@ async fn slow_queries_come_from_memory_when_there_is_no_store_and_say_so() {
     assert!(assert_problem(&answer, StatusCode::BAD_REQUEST).contains("`side`"));
 }
 
-pub(super) async fn send(router: Router, request: Request<Body>) -> (StatusCode, HeaderMap, Vec<u8>) {
+pub(super) async fn send(
+    router: Router,
+    request: Request<Body>,
+) -> (StatusCode, HeaderMap, Vec<u8>) {
     let response: Response<_> = router.oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes().to_vec();
@@ -234,7 +237,10 @@ async fn get_json(path: &str) -> Value {
     serde_json::from_slice(&body).unwrap()
 }
 
-pub(super) fn assert_problem(answer: &(StatusCode, HeaderMap, Vec<u8>), status: StatusCode) -> String {
+pub(super) fn assert_problem(
+    answer: &(StatusCode, HeaderMap, Vec<u8>),
+    status: StatusCode,
+) -> String {
     let (actual, headers, body) = answer;
     assert_eq!(*actual, status);
     assert_eq!(headers[header::CONTENT_TYPE], "application/problem+json");

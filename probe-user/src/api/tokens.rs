@@ -200,8 +200,7 @@ fn read(path: &Path) -> Result<Read, TokensError> {
             continue;
         }
         // What RFC 6750, section 2.1, allows.
-        let plain =
-            |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte);
         if token.len() < MIN_LENGTH || !token.bytes().all(plain) {
             return Err(unusable(format!(
                 "line {line} is no token; allowed are {MIN_LENGTH} or more of the characters A-Z a-z \
@@ -251,7 +250,12 @@ mod tests {
         let may = |from: Option<SocketAddr>, pairs: &[(&str, &str)]| {
             tokens.authorise(from, &headers(pairs)).is_ok()
         };
-        for near in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
+        for near in [
+            "127.0.0.1:1",
+            "127.9.9.9:1",
+            "[::1]:1",
+            "[::ffff:127.0.0.1]:1",
+        ] {
             assert!(may(peer(near), &[]), "{near}");
         }
         assert!(!may(peer(FAR), &[]));
@@ -272,7 +276,11 @@ mod tests {
     fn each_of_several_tokens_is_taken_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let (a, b) = (folder.path().join("a"), folder.path().join("b"));
-        write(&a, "# the app\nfirst-token-of-the-app\n\n  second-token-of-app \n", 0o600);
+        write(
+            &a,
+            "# the app\nfirst-token-of-the-app\n\n  second-token-of-app \n",
+            0o600,
+        );
         write(&b, "token.of.another/one=", 0o640);
         let tokens = Tokens::load(&[a.clone(), b]).unwrap();
         let may = |value: &str| {
@@ -318,7 +326,10 @@ mod tests {
         assert!(error("long-enough-a-token", 0o644).contains("chmod"));
         assert!(error("# only this\n", 0o600).contains("no token"));
         let short = error("long-enough-a-token\nsecret\n", 0o600);
-        assert!(short.contains("line 2") && !short.contains("secret"), "{short}");
+        assert!(
+            short.contains("line 2") && !short.contains("secret"),
+            "{short}"
+        );
         assert!(error(&"x".repeat(70_000), 0o600).contains("65536"));
         fs::remove_file(&path).unwrap();
         let missing = Tokens::load(&[path.clone()]).unwrap_err().to_string();

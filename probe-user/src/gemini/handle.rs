@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 
 use super::{
     Call, Estimate, GeminiError, LimitLevel, LimitState, Numbers, Prices, Recorded, Reservation,
-    ReservationId, Reserved, ReserveError, Settled, ledger::Ledger, limits::plain_model,
+    ReservationId, ReserveError, Reserved, Settled, ledger::Ledger, limits::plain_model,
 };
 use crate::{
     config::{self, WhenStoreIsDown},
@@ -205,7 +205,9 @@ impl Gemini {
             let model = plain_model(&want.model);
             let nano_usd = gemini.0.prices.worst_case(model, want.tokens, now_ms);
             let ledger = &gemini.0.ledger;
-            ledger.reserve(&want, nano_usd, &gemini.0.host, now_ms).await
+            ledger
+                .reserve(&want, nano_usd, &gemini.0.host, now_ms)
+                .await
         })
         .await;
         match &reserved {
@@ -322,7 +324,10 @@ impl Gemini {
     }
 
     pub(super) fn numbers_mut(&self) -> MutexGuard<'_, Numbers> {
-        self.0.numbers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0
+            .numbers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn later(&self, work: Work) {
@@ -351,9 +356,7 @@ impl Gemini {
 
 /// Does the work to its end even when who asked goes away, so that no answer is lost that something
 /// was written for; but not longer than [`PATIENCE`].
-async fn finished<T, E>(
-    work: impl Future<Output = Result<T, E>> + Send + 'static,
-) -> Result<T, E>
+async fn finished<T, E>(work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
 where
     T: Send + 'static,
     E: From<StoreError> + Send + 'static,
@@ -456,7 +459,11 @@ impl Keeper {
 
     /// Does all that waits; what is left waits on.
     async fn work_off(&mut self) -> Result<(), StoreError> {
-        if self.waiting.iter().all(|work| matches!(work, Work::Record(_))) {
+        if self
+            .waiting
+            .iter()
+            .all(|work| matches!(work, Work::Record(_)))
+        {
             let calls: Vec<Call> = self.waiting.iter().filter_map(call_of).cloned().collect();
             match self.gemini.record_all(calls).await {
                 Ok(_) => {

@@ -159,7 +159,9 @@ impl Limits {
 
     /// The limit with this key.
     pub(super) fn by_key(&self, key: &str) -> Option<&Limit> {
-        let found = self.all.binary_search_by(|limit| limit.key.as_str().cmp(key));
+        let found = self
+            .all
+            .binary_search_by(|limit| limit.key.as_str().cmp(key));
         found.ok().and_then(|index| self.all.get(index))
     }
 
@@ -275,7 +277,10 @@ mod tests {
             ]
         );
         let usd = limits.by_key("day/usd/model=gemini-2.5-pro").unwrap();
-        assert_eq!((usd.cap, &*usd.name), (100_000_000, "day of models/gemini-2.5-pro"));
+        assert_eq!(
+            (usd.cap, &*usd.name),
+            (100_000_000, "day of models/gemini-2.5-pro")
+        );
         assert!(limits.by_key("day/usd").is_none());
     }
 
@@ -287,7 +292,11 @@ mod tests {
             ..limit()
         };
         let limits = limits(&[one("a", 9), one("b", 5), one("c", 7)]);
-        let all: Vec<_> = limits.all().iter().map(|limit| (&*limit.name, limit.cap)).collect();
+        let all: Vec<_> = limits
+            .all()
+            .iter()
+            .map(|limit| (&*limit.name, limit.cap))
+            .collect();
         assert_eq!(all, [("b", 5)]);
     }
 

@@ -147,11 +147,21 @@ mod tests {
 
     #[test]
     fn an_id_is_read_as_it_is_written_and_nothing_else_is_one() {
-        for id in [ReservationId::new(1_790_000_000_000), ReservationId::unstored(5)] {
+        for id in [
+            ReservationId::new(1_790_000_000_000),
+            ReservationId::unstored(5),
+        ] {
             assert_eq!(id.to_string().parse(), Ok(id));
         }
         assert!(!ReservationId::unstored(0).is_stored());
-        for wrong in ["", "r", "r1", "x0000000000000001", "r000000000000000g", "r0000000000000000"] {
+        for wrong in [
+            "",
+            "r",
+            "r1",
+            "x0000000000000001",
+            "r000000000000000g",
+            "r0000000000000000",
+        ] {
             assert!(wrong.parse::<ReservationId>().is_err(), "{wrong}");
         }
     }

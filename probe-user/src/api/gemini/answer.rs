@@ -85,7 +85,9 @@ pub(super) fn reservation(reservation: &Reservation) -> Value {
 
 pub(super) fn refusal(refusal: &Refusal) -> Problem {
     let state = &refusal.state;
-    let requested = refusal.wanted.map(|wanted| amount_of(state.limit.unit, wanted));
+    let requested = refusal
+        .wanted
+        .map(|wanted| amount_of(state.limit.unit, wanted));
     Problem::new(StatusCode::TOO_MANY_REQUESTS, refusal.to_string())
         .with("limit", limit(state))
         .with("requested", requested.unwrap_or(Value::Null))

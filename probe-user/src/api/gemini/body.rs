@@ -117,7 +117,10 @@ pub(super) fn calls(
         }
         Value::Object(object) => {
             let members = Members::new(object, String::new());
-            return Ok((vec![report(&members, key.map(str::to_owned), gemini)?], true));
+            return Ok((
+                vec![report(&members, key.map(str::to_owned), gemini)?],
+                true,
+            ));
         }
         _ => {
             let message = "the body is neither a call, which is an object, nor an array of calls";
@@ -143,7 +146,7 @@ pub(super) fn calls(
     Ok((calls?, false))
 }
 
-fn report(members: &Members, key: Option<String>, gemini: &Gemini) -> Result<Call, Wrong> {
+fn report(members: &Members<'_>, key: Option<String>, gemini: &Gemini) -> Result<Call, Wrong> {
     members.only(REPORT, COUNTS)?;
     let model = members.name("model")?;
     let model = model.ok_or_else(|| members.missing("model", "the model that was called"))?;
@@ -152,7 +155,7 @@ fn report(members: &Members, key: Option<String>, gemini: &Gemini) -> Result<Cal
 
 /// The members that a report and a commit share.
 fn call(
-    members: &Members,
+    members: &Members<'_>,
     model: String,
     key: Option<String>,
     gemini: &Gemini,
@@ -359,7 +362,9 @@ impl<'a> Members<'a> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
-        let ms = value.as_f64().filter(|ms| (0.0..=MAX_DURATION_MS).contains(ms));
+        let ms = value
+            .as_f64()
+            .filter(|ms| (0.0..=MAX_DURATION_MS).contains(ms));
         let allowed = "allowed is a number of milliseconds from 0 to 86400000";
         ms.ok_or_else(|| self.wrong(name, allowed)).map(Some)
     }
@@ -369,7 +374,9 @@ impl<'a> Members<'a> {
         let Some(value) = self.get("at") else {
             return Ok(None);
         };
-        let at = value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
+        let at = value
+            .as_str()
+            .and_then(|text| text.parse::<Timestamp>().ok());
         let at_ms = at.map(Timestamp::as_millisecond);
         let known = now_ms.saturating_sub(MAX_AGE_MS)..=now_ms.saturating_add(MAX_AHEAD_MS);
         let at_ms = at_ms.filter(|at_ms| known.contains(at_ms));
@@ -383,7 +390,8 @@ impl<'a> Members<'a> {
             None => Ok(Operation::GenerateContent),
             Some(value) => {
                 let text = value.as_str().unwrap_or_default();
-                text.parse().map_err(|allowed| self.wrong("operation", allowed))
+                text.parse()
+                    .map_err(|allowed| self.wrong("operation", allowed))
             }
         }
     }
@@ -420,7 +428,9 @@ impl<'a> Members<'a> {
     fn usage(&self) -> Result<Option<Usage>, Wrong> {
         let mut given: Option<(&str, Value)> = None;
         let objects = ["usage", "usageMetadata", "usage_metadata"];
-        let found = objects.into_iter().filter_map(|name| Some((name, self.get(name)?.clone())));
+        let found = objects
+            .into_iter()
+            .filter_map(|name| Some((name, self.get(name)?.clone())));
         let plain: Map<String, Value> = self
             .object
             .iter()
@@ -430,7 +440,11 @@ impl<'a> Members<'a> {
         let plain = (!plain.is_empty()).then_some(("", Value::Object(plain)));
         for (name, value) in found.chain(plain) {
             if let Some((first, _)) = given {
-                let name = if name.is_empty() { "plain counts" } else { name };
+                let name = if name.is_empty() {
+                    "plain counts"
+                } else {
+                    name
+                };
                 let message = format!("{name} are given as well, which would be counted twice");
                 return Err(Wrong::new(self.field(first), message));
             }

@@ -130,7 +130,10 @@ impl Client {
 
     async fn used(&self) -> Vec<(u64, u64)> {
         let limits = self.gemini.limits().await.unwrap();
-        limits.iter().map(|state| (state.used, state.held)).collect()
+        limits
+            .iter()
+            .map(|state| (state.used, state.held))
+            .collect()
     }
 }
 
@@ -170,10 +173,22 @@ fn limit(tokens: Option<u64>, calls: Option<u64>) -> GeminiLimit {
 async fn tokens_are_taken_in_every_form() {
     let client = Client::new(&[]).await;
     let forms = [
-        ("usage", json!({"promptTokenCount": 100, "candidatesTokenCount": 50})),
-        ("usageMetadata", json!({"promptTokenCount": 100, "candidatesTokenCount": 50})),
-        ("usage_metadata", json!({"prompt_token_count": 100, "candidates_token_count": 50})),
-        ("usage", json!({"total_input_tokens": 100, "total_output_tokens": 50})),
+        (
+            "usage",
+            json!({"promptTokenCount": 100, "candidatesTokenCount": 50}),
+        ),
+        (
+            "usageMetadata",
+            json!({"promptTokenCount": 100, "candidatesTokenCount": 50}),
+        ),
+        (
+            "usage_metadata",
+            json!({"prompt_token_count": 100, "candidates_token_count": 50}),
+        ),
+        (
+            "usage",
+            json!({"total_input_tokens": 100, "total_output_tokens": 50}),
+        ),
         ("usage", json!({"prompt_tokens": 100, "output_tokens": 50})),
     ];
     for (name, usage) in &forms {
@@ -207,8 +222,13 @@ async fn what_did_not_end_well_needs_no_tokens_and_an_unknown_price_is_not_nothi
     let numbers = client.gemini.numbers();
     assert_eq!(numbers.errors.values().sum::<u64>(), 3);
     assert_eq!(numbers.throttled.values().sum::<u64>(), 1);
-    let unknown = client.ok("usage", with("model", json!("gemini-99-ultra"))).await;
-    assert_eq!((&unknown["cost"], &unknown["cost_usd"]), (&json!("unknown_model"), &Value::Null));
+    let unknown = client
+        .ok("usage", with("model", json!("gemini-99-ultra")))
+        .await;
+    assert_eq!(
+        (&unknown["cost"], &unknown["cost_usd"]),
+        (&json!("unknown_model"), &Value::Null)
+    );
 }
 
 /// A mistake must be found by the one who made it, not by the one who pays.
@@ -222,13 +242,19 @@ async fn bad_bodies_name_the_member_and_record_nothing() {
         (with("model", json!(7)), "`model`: is 7"),
         (with("model", json!(long)), "`model`: is \"xxx"),
         (with("feature", json!("a\nb")), "`feature`"),
-        (with("duration_ms", json!("fast")), "`duration_ms`: is \"fast\""),
+        (
+            with("duration_ms", json!("fast")),
+            "`duration_ms`: is \"fast\"",
+        ),
         (with("duration_ms", json!(-1)), "from 0 to 86400000"),
         (with("status", json!(99)), "`status`: is 99"),
         (with("status", json!("good")), "\"incomplete\""),
         (with("operation", json!("chat")), "`operation`: is \"chat\""),
         (with("at", json!("yesterday")), "`at`: is \"yesterday\""),
-        (with("at", json!("2026-01-01T00:00:00Z")), "in the last 31 days"),
+        (
+            with("at", json!("2026-01-01T00:00:00Z")),
+            "in the last 31 days",
+        ),
         (with("idempotency_key", json!("")), "`idempotency_key`"),
         (with("usag", json!({})), "`usag`: there is no such member"),
         (without("usage"), "`usage`: is missing"),
@@ -238,7 +264,10 @@ async fn bad_bodies_name_the_member_and_record_nothing() {
             with("usage", json!({"promptTokenCount": -5})),
             "`usage.promptTokenCount`: is -5",
         ),
-        (with("usageMetadata", json!({"promptTokenCount": 1})), "counted twice"),
+        (
+            with("usageMetadata", json!({"promptTokenCount": 1})),
+            "counted twice",
+        ),
         (with("total_tokens", json!(1)), "counted twice"),
         (json!([]), "0 calls"),
         (json!(vec![call(); 1_001]), "1001 calls"),
@@ -247,13 +276,18 @@ async fn bad_bodies_name_the_member_and_record_nothing() {
             json!([call(), with("usage", json!({"promptTokenCount": 1.5}))]),
             "`[1].usage.promptTokenCount`: is 1.5",
         ),
-        (json!({"calls": [call(), without("model")]}), "`calls[1].model`: is missing"),
+        (
+            json!({"calls": [call(), without("model")]}),
+            "`calls[1].model`: is missing",
+        ),
         (json!({"calls": 1}), "`calls`"),
         (json!("call"), "neither a call"),
     ];
     let count = cases.len() as u64;
     for (body, part) in cases {
-        let detail = client.refused("usage", &body, StatusCode::BAD_REQUEST).await;
+        let detail = client
+            .refused("usage", &body, StatusCode::BAD_REQUEST)
+            .await;
         assert!(detail.contains(part), "{part} is not in {detail}");
     }
     for broken in [&b"{"[..], b"", b"\xff", b"{\"model\": \"a\"} {}"] {
@@ -274,7 +308,9 @@ async fn a_body_that_is_too_large_is_refused_before_it_is_read() {
     let large = vec![b' '; MAX_BODY + 1];
     let length = large.len().to_string();
     for headers in [&[("content-length", &*length)][..], &[]] {
-        let answer = client.raw("/api/gemini/usage", large.clone(), headers).await;
+        let answer = client
+            .raw("/api/gemini/usage", large.clone(), headers)
+            .await;
         let detail = assert_problem(&answer, StatusCode::PAYLOAD_TOO_LARGE);
         assert!(detail.contains("1048576"), "{detail}");
     }
@@ -296,11 +332,15 @@ async fn what_is_sent_again_under_its_key_is_counted_once() {
         let answer: Value = serde_json::from_slice(&answer).unwrap();
         assert_eq!(answer["state"], state);
     }
-    let again = client.ok("usage", with("idempotency_key", json!("7f-1"))).await;
+    let again = client
+        .ok("usage", with("idempotency_key", json!("7f-1")))
+        .await;
     assert_eq!(again["state"], "duplicate");
     let mut other = with("idempotency_key", json!("7f-1"));
     other["usage"]["promptTokenCount"] = json!(101);
-    let detail = client.refused("usage", &other, StatusCode::UNPROCESSABLE_ENTITY).await;
+    let detail = client
+        .refused("usage", &other, StatusCode::UNPROCESSABLE_ENTITY)
+        .await;
     assert!(detail.contains("7f-1"), "{detail}");
     let batch = json!([call(), call()]).to_string().into_bytes();
     for _ in 0..2 {
@@ -323,7 +363,8 @@ async fn who_asks_before_calling_is_told_what_is_left_and_when_to_come_again() {
         ..GeminiLimit::default()
     };
     let client = Client::new(&[limit(Some(1_000), Some(3)), month]).await;
-    let ask = |tokens: u64| json!({"model": "gemini-2.5-flash", "feature": "search", "tokens": tokens});
+    let ask =
+        |tokens: u64| json!({"model": "gemini-2.5-flash", "feature": "search", "tokens": tokens});
     let first = client.ok("reserve", ask(400)).await;
     assert_eq!(first["expires_at"], "2026-11-10T12:05:00.000Z");
     assert_eq!(
@@ -332,22 +373,34 @@ async fn who_asks_before_calling_is_told_what_is_left_and_when_to_come_again() {
     );
     assert!(first["remaining"]["usd"].as_f64().unwrap() < 10.0);
     let (status, headers, body) = client.post("reserve", &ask(601)).await;
-    assert_problem(&(status, headers.clone(), body.clone()), StatusCode::TOO_MANY_REQUESTS);
+    assert_problem(
+        &(status, headers.clone(), body.clone()),
+        StatusCode::TOO_MANY_REQUESTS,
+    );
     assert_eq!(headers[header::RETRY_AFTER], "43200");
     let problem: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(problem["requested"], 601);
     assert_eq!(problem["resets_at"], "2026-11-11T00:00:00.000Z");
     assert_eq!(problem["limit"]["unit"], "tokens");
-    assert_eq!((&problem["limit"]["used"], &problem["limit"]["reserved"]), (&json!(0), &json!(400)));
+    assert_eq!(
+        (&problem["limit"]["used"], &problem["limit"]["reserved"]),
+        (&json!(0), &json!(400))
+    );
     // What it took replaces what it might have taken.
     let reservation = first["reservation"].clone();
     let commit = json!({"reservation": reservation, "usage": {"promptTokenCount": 90, "candidatesTokenCount": 10}});
     let done = client.ok("commit", commit.clone()).await;
     assert_eq!(done["state"], "recorded");
-    assert_eq!(client.ok("commit", commit).await["state"], "already_settled");
+    assert_eq!(
+        client.ok("commit", commit).await["state"],
+        "already_settled"
+    );
     let numbers = client.gemini.numbers();
     let pair = numbers.pairs.keys().next().unwrap();
-    assert_eq!((&*pair.model, &*pair.feature), ("gemini-2.5-flash", "search"));
+    assert_eq!(
+        (&*pair.model, &*pair.feature),
+        ("gemini-2.5-flash", "search")
+    );
     assert_eq!(numbers.refusals["day"], 1);
     let second = client.ok("reserve", ask(900)).await;
     assert_eq!(second["remaining"]["tokens"], 0);
@@ -359,7 +412,9 @@ async fn who_asks_before_calling_is_told_what_is_left_and_when_to_come_again() {
     // A day later.
     *client.now.lock().unwrap() += 86_400_000;
     client.ok("reserve", ask(1_000)).await;
-    let detail = client.refused("reserve", &ask(1_001), StatusCode::TOO_MANY_REQUESTS).await;
+    let detail = client
+        .refused("reserve", &ask(1_001), StatusCode::TOO_MANY_REQUESTS)
+        .await;
     assert!(detail.contains("more than it ever allows"), "{detail}");
 }
 
@@ -369,24 +424,51 @@ async fn bad_questions_name_the_member() {
     for (path, body, part) in [
         ("reserve", json!({"tokens": 5}), "`model`: is missing"),
         ("reserve", json!({"model": "a"}), "`tokens`: is missing"),
-        ("reserve", json!({"model": "a", "tokens": -1}), "`tokens`: is -1"),
-        ("reserve", json!({"model": "a", "tokens": 1e10}), "1000000000"),
+        (
+            "reserve",
+            json!({"model": "a", "tokens": -1}),
+            "`tokens`: is -1",
+        ),
+        (
+            "reserve",
+            json!({"model": "a", "tokens": 1e10}),
+            "1000000000",
+        ),
         ("reserve", json!({"model": "a", "token": 1}), "`token`"),
         ("reserve", json!([]), "no object"),
-        ("commit", json!({"usage": {"prompt_tokens": 1}}), "`reservation`: is missing"),
-        ("commit", json!({"reservation": "x"}), "`reservation`: is \"x\""),
+        (
+            "commit",
+            json!({"usage": {"prompt_tokens": 1}}),
+            "`reservation`: is missing",
+        ),
+        (
+            "commit",
+            json!({"reservation": "x"}),
+            "`reservation`: is \"x\"",
+        ),
         ("release", json!({"reservation": 5}), "`reservation`: is 5"),
-        ("release", json!({"reservation": "r0000000000000001", "a": 1}), "`a`"),
+        (
+            "release",
+            json!({"reservation": "r0000000000000001", "a": 1}),
+            "`a`",
+        ),
     ] {
         let detail = client.refused(path, &body, StatusCode::BAD_REQUEST).await;
         assert!(detail.contains(part), "{part} is not in {detail}");
     }
-    let unknown = json!({"reservation": "r0000000000000001", "model": "a", "usage": {"prompt_tokens": 1}});
-    let detail = client.refused("commit", &unknown, StatusCode::NOT_FOUND).await;
+    let unknown =
+        json!({"reservation": "r0000000000000001", "model": "a", "usage": {"prompt_tokens": 1}});
+    let detail = client
+        .refused("commit", &unknown, StatusCode::NOT_FOUND)
+        .await;
     assert!(detail.contains("r0000000000000001"), "{detail}");
-    let asked = client.ok("reserve", json!({"model": "a", "tokens": 5})).await;
+    let asked = client
+        .ok("reserve", json!({"model": "a", "tokens": 5}))
+        .await;
     let bare = json!({"reservation": asked["reservation"]});
-    let detail = client.refused("commit", &bare, StatusCode::BAD_REQUEST).await;
+    let detail = client
+        .refused("commit", &bare, StatusCode::BAD_REQUEST)
+        .await;
     assert!(detail.contains("`usage`: is missing"), "{detail}");
     // Refused, so it is open yet.
     assert_eq!(client.used().await, [(0, 5)]);
@@ -419,7 +501,9 @@ async fn without_a_ledger_there_is_nothing_to_write_to() {
         gemini: None,
         tokens: Arc::default(),
     };
-    let request = Request::post("/api/gemini/usage").body(Body::from("{}")).unwrap();
+    let request = Request::post("/api/gemini/usage")
+        .body(Body::from("{}"))
+        .unwrap();
     let answer = send(router(Arc::new(source)), request).await;
     assert_problem(&answer, StatusCode::NOT_FOUND);
 }

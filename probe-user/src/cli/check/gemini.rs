@@ -49,7 +49,9 @@ pub(super) fn report(config: &Config) -> Report {
 fn describe(limit: &GeminiLimit) -> String {
     let per = limit.per;
     let amounts = [
-        limit.tokens.map(|tokens| format!("{tokens} tokens a {per}")),
+        limit
+            .tokens
+            .map(|tokens| format!("{tokens} tokens a {per}")),
         limit.calls.map(|calls| format!("{calls} calls a {per}")),
         limit.usd.map(|usd| format!("{usd} USD a {per}")),
     ];

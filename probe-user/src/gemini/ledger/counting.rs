@@ -235,12 +235,13 @@ pub(super) async fn look<'c>(
     limit: &Limit,
     window: Window,
 ) -> Result<Option<LimitState>, StoreError> {
-    let row = sqlx::query("SELECT used, held FROM gemini_use WHERE limit_key = $1 AND window_ms = $2")
-        .bind(limit.key.clone())
-        .bind(window.start_ms)
-        .fetch_optional(connection)
-        .await
-        .doing(DOING)?;
+    let row =
+        sqlx::query("SELECT used, held FROM gemini_use WHERE limit_key = $1 AND window_ms = $2")
+            .bind(limit.key.clone())
+            .bind(window.start_ms)
+            .fetch_optional(connection)
+            .await
+            .doing(DOING)?;
     row.map(|row| state(limit, window, &row)).transpose()
 }
 

@@ -163,7 +163,9 @@ impl Ledger {
         let found = row::find(transaction, &condition, values).await?;
         let distance = |old: &Row| {
             let (old_begin, old_end) = span(&old.call);
-            old_begin.abs_diff(begin).saturating_add(old_end.abs_diff(end))
+            old_begin
+                .abs_diff(begin)
+                .saturating_add(old_end.abs_diff(end))
         };
         let alike = found.into_iter().filter(|old| is_alike(old, new));
         Ok(alike.min_by_key(distance))
@@ -172,14 +174,15 @@ impl Ledger {
 
 /// Lets one transaction at a time look for calls of a host and a model: two that don't see each other
 /// would count one call twice. In one order, or two transactions could wait for each other.
-pub(super) async fn lock(
-    transaction: &mut Transaction,
-    calls: &[Call],
-) -> Result<(), StoreError> {
+pub(super) async fn lock(transaction: &mut Transaction, calls: &[Call]) -> Result<(), StoreError> {
     let numbers: BTreeSet<i64> = calls
         .iter()
         .map(|call| {
-            let text = format!("hostprobe gemini {} {}", call.host, plain_model(&call.model));
+            let text = format!(
+                "hostprobe gemini {} {}",
+                call.host,
+                plain_model(&call.model)
+            );
             XxHash3_64::oneshot(text.as_bytes()).cast_signed()
         })
         .collect();

@@ -12,7 +12,7 @@ use crate::{
     config::UnknownPrice,
     gemini::{
         Amounts, Call, Estimate, GeminiError, Outcome, Refusal, Reservation, ReservationId,
-        Reserved, ReserveError, Settled,
+        ReserveError, Reserved, Settled,
         limits::{Limit, LimitState, Unit, plain_feature, plain_model},
     },
     store::{Doing as _, StoreError, Transaction, unsigned},
@@ -116,8 +116,9 @@ impl Ledger {
                 None => {
                     let state = self.level(&mut transaction, limit, now_ms).await?;
                     transaction.rollback().await?;
-                    let (state, wanted) =
-                        self.worst(state, amount, &covering, &amounts, now_ms).await?;
+                    let (state, wanted) = self
+                        .worst(state, amount, &covering, &amounts, now_ms)
+                        .await?;
                     return Err(refused(state, Some(wanted), now_ms));
                 }
             }
@@ -341,7 +342,8 @@ impl Ledger {
                 .fetch_all(&self.store().readers()?)
                 .await
                 .doing(GIVING_BACK)?;
-            let ids: Result<Vec<i64>, sqlx::Error> = rows.iter().map(|row| row.try_get(0)).collect();
+            let ids: Result<Vec<i64>, sqlx::Error> =
+                rows.iter().map(|row| row.try_get(0)).collect();
             let ids = ids.doing(GIVING_BACK)?;
             if ids.is_empty() {
                 return Ok(expired);
@@ -361,14 +363,15 @@ impl Ledger {
         let mut changes = Changes::default();
         let mut ended = 0;
         for id in ids {
-            let changed =
-                sqlx::query("UPDATE gemini_reservations SET state = $1 WHERE id = $2 AND state = $3")
-                    .bind(state)
-                    .bind(*id)
-                    .bind(OPEN)
-                    .execute(&mut *transaction)
-                    .await
-                    .doing(GIVING_BACK)?;
+            let changed = sqlx::query(
+                "UPDATE gemini_reservations SET state = $1 WHERE id = $2 AND state = $3",
+            )
+            .bind(state)
+            .bind(*id)
+            .bind(OPEN)
+            .execute(&mut *transaction)
+            .await
+            .doing(GIVING_BACK)?;
             if changed.rows_affected() > 0 {
                 ended += 1;
                 drop_holds(&mut transaction, *id, &mut changes).await?;

@@ -4,9 +4,7 @@ use sqlx::{AnyConnection, Row as _, any::AnyRow};
 use twox_hash::XxHash3_64;
 
 use crate::{
-    gemini::{
-        Amounts, Audio, Call, Cost, Format, Operation, Outcome, PriceVersion, Source, Usage,
-    },
+    gemini::{Amounts, Audio, Call, Cost, Format, Operation, Outcome, PriceVersion, Source, Usage},
     store::{Doing as _, StoreError, Values, trusted, unsigned},
 };
 
@@ -186,7 +184,11 @@ fn fill_usage(values: &mut Values, usage: Option<&Usage>) {
         .optional_count(count(|usage| usage.audio.cached))
         .optional_count(count(|usage| usage.audio.output))
         .optional_count(count(|usage| usage.batch.into()))
-        .optional_text(usage.and_then(|usage| usage.mismatch).map(|one| one.as_str()));
+        .optional_text(
+            usage
+                .and_then(|usage| usage.mismatch)
+                .map(|one| one.as_str()),
+        );
 }
 
 const FORMATS: [(Format, &str); 3] = [

@@ -9,14 +9,29 @@ use crate::config::Per;
 /// One thing that happens to a ledger.
 #[derive(Debug, Clone)]
 enum Step {
-    Reserve { tokens: u64, feature: bool },
-    Settle { which: usize, tokens: Option<u64> },
-    Release { which: usize },
-    Record { source: u8, tokens: u64, feature: bool, key: Option<u8> },
+    Reserve {
+        tokens: u64,
+        feature: bool,
+    },
+    Settle {
+        which: usize,
+        tokens: Option<u64>,
+    },
+    Release {
+        which: usize,
+    },
+    Record {
+        source: u8,
+        tokens: u64,
+        feature: bool,
+        key: Option<u8>,
+    },
     Expire,
     Forget,
     /// The clock goes on, or back.
-    Jump { ms: i64 },
+    Jump {
+        ms: i64,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -36,10 +51,23 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn limits() -> [GeminiLimit; 4] {
     [
-        GeminiLimit { calls: Some(15), ..tokens(200) },
-        GeminiLimit { per: Per::Minute, ..calls(4) },
-        GeminiLimit { per: Per::Month, usd: Some(0.000_5), ..per_day() },
-        GeminiLimit { feature: Some("search".into()), ..tokens(90) },
+        GeminiLimit {
+            calls: Some(15),
+            ..tokens(200)
+        },
+        GeminiLimit {
+            per: Per::Minute,
+            ..calls(4)
+        },
+        GeminiLimit {
+            per: Per::Month,
+            usd: Some(0.000_5),
+            ..per_day()
+        },
+        GeminiLimit {
+            feature: Some("search".into()),
+            ..tokens(90)
+        },
     ]
 }
 
@@ -53,7 +81,10 @@ async fn run(books: &Books, steps: &[Step]) {
     let mut reservations: Vec<ReservationId> = Vec::new();
     for step in steps {
         match step {
-            Step::Reserve { tokens, feature: named } => {
+            Step::Reserve {
+                tokens,
+                feature: named,
+            } => {
                 let want = Estimate {
                     model: "pro".into(),
                     feature: feature(*named).into(),
@@ -79,7 +110,11 @@ async fn run(books: &Books, steps: &[Step]) {
                 };
                 let mut call = reported(now, tokens.unwrap_or(0));
                 if tokens.is_none() {
-                    call = Call { usage: None, cost: Cost::NoUsage, ..call };
+                    call = Call {
+                        usage: None,
+                        cost: Cost::NoUsage,
+                        ..call
+                    };
                 }
                 match books.settle(*id, &call).await {
                     Ok(_) | Err(GeminiError::NoReservation(_)) => {}
@@ -91,8 +126,14 @@ async fn run(books: &Books, steps: &[Step]) {
                     books.release(*id).await.unwrap();
                 }
             }
-            Step::Record { source, tokens, feature: named, key } => {
-                let source = [Source::Endpoint, Source::Gateway, Source::Wire][usize::from(*source)];
+            Step::Record {
+                source,
+                tokens,
+                feature: named,
+                key,
+            } => {
+                let source =
+                    [Source::Endpoint, Source::Gateway, Source::Wire][usize::from(*source)];
                 let call = Call {
                     key: key.map(|key| format!("{key}")),
                     feature: feature(*named).into(),
@@ -142,7 +183,12 @@ pub(super) async fn everything_at_once_adds_up(settings: config::Store) {
         .collect();
     let mut running = tokio::task::JoinSet::new();
     for (n, steps) in scripts.into_iter().enumerate() {
-        let ledger = if n % 2 == 0 { &first.ledger } else { &second.ledger }.clone();
+        let ledger = if n % 2 == 0 {
+            &first.ledger
+        } else {
+            &second.ledger
+        }
+        .clone();
         running.spawn(async move {
             let books = Books {
                 ledger,

@@ -16,8 +16,8 @@ use super::*;
 use crate::{
     config::{GeminiLimit, UnknownPrice},
     gemini::{
-        Call, Cost, Estimate, GeminiError, Operation, Outcome, PriceVersion, Recorded,
-        Reservation, ReservationId, ReserveError, Settled, Source, Usage,
+        Call, Cost, Estimate, GeminiError, Operation, Outcome, PriceVersion, Recorded, Reservation,
+        ReservationId, ReserveError, Settled, Source, Usage,
     },
     store::{
         tests::{cluster::Cluster, on_sqlite, settings},
@@ -138,7 +138,10 @@ impl Books {
     /// What all limits stand at: used and held.
     async fn stands(&self, now_ms: i64) -> Vec<(u64, u64)> {
         let levels = self.levels(now_ms).await.unwrap();
-        levels.iter().map(|level| (level.used, level.held)).collect()
+        levels
+            .iter()
+            .map(|level| (level.used, level.held))
+            .collect()
     }
 
     async fn number(&self, sql: &str) -> i64 {
