@@ -25,6 +25,8 @@ const LONGEST_LEASE_MS: i64 = config::MAX_LEASE_S as i64 * 1_000 + 60_000;
 /// How long what is over is kept: windows of limits, and reservations by which a late `commit` finds
 /// out what became of them.
 const OVER_MS: i64 = 2 * 86_400_000;
+/// Lock of the host that forgets; the number only has to be one that nobody else takes.
+const FORGETTING: i64 = 7_145_012_830_221;
 /// Attempts of a transaction that the database gave up for the sake of another one.
 const ATTEMPTS: u32 = 4;
 
@@ -107,19 +109,27 @@ impl Ledger {
     pub(super) async fn forget_old(&self, now_ms: i64) -> Result<(), StoreError> {
         const DOING: &str = "cannot delete what is over";
         let before = now_ms.saturating_sub(OVER_MS);
-        let mut transaction = self.begin().await?;
-        // A window that is asked for again is summed up again.
-        sqlx::query("DELETE FROM gemini_use WHERE ends_ms < $1 AND held = 0")
-            .bind(before)
-            .execute(&mut *transaction)
-            .await
-            .doing(DOING)?;
-        sqlx::query("DELETE FROM gemini_reservations WHERE state <> 0 AND made_ms < $1")
-            .bind(before)
-            .execute(&mut *transaction)
-            .await
-            .doing(DOING)?;
-        transaction.commit().await
+        for sql in [
+            // A window that is asked for again is summed up again.
+            "DELETE FROM gemini_use WHERE ends_ms < $1 AND held = 0",
+            "DELETE FROM gemini_reservations WHERE state <> 0 AND made_ms < $1",
+        ] {
+            for attempt in 1..=ATTEMPTS {
+                let mut transaction = self.begin().await?;
+                // One host at a time: rows come in no order here.
+                transaction.lock(FORGETTING).await?;
+                let deleted = sqlx::query(sql).bind(before).execute(&mut *transaction);
+                match deleted.await.doing(DOING) {
+                    Ok(_) => {
+                        transaction.commit().await?;
+                        break;
+                    }
+                    Err(error) if was_given_up(&error) && attempt < ATTEMPTS => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
     }
 }
 
