@@ -9,8 +9,7 @@ pub use call::{
     Call, CallId, Cost, ErrorCode, Operation, Outcome, PriceVersion, Source, UNKNOWN_FEATURE,
 };
 pub use numbers::{
-    ApiError, BOUNDS_NS, Durations, LimitUnit, LimitUse, Month, Numbers, OTHER, Pair, Sums, Timed,
-    Tokens,
+    ApiError, BOUNDS_NS, Durations, LimitLevel, Month, Numbers, OTHER, Pair, Sums, Timed, Tokens,
 };
 pub use prices::{Prices, PricesError, Problem as PriceProblem};
 pub use usage::{Audio, Format, MAX_TOKENS, Mismatch, Usage, UsageError};

@@ -167,37 +167,15 @@ pub struct ApiError {
     pub code: &'static str,
 }
 
-/// In what a limit is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LimitUnit {
-    /// Tokens that are billed.
-    Tokens,
-    /// Calls.
-    Calls,
-    /// US dollars; amounts are billionths of one.
-    Usd,
-}
-
-impl LimitUnit {
-    /// As it is called in the configuration, answers and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Tokens => "tokens",
-            Self::Calls => "calls",
-            Self::Usd => "usd",
-        }
-    }
-}
-
 /// How far one limit is used, in one of its units. Of all hosts that share the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LimitUse {
+pub struct LimitLevel {
     /// The limit's name.
     pub limit: String,
     /// `minute`, `day` or `month`.
     pub per: &'static str,
-    /// In what it is counted.
-    pub unit: LimitUnit,
+    /// In what it is counted: `tokens`, `calls`, or `usd`, whose amounts are billionths of one.
+    pub unit: &'static str,
     /// Which model it is for; `None` for all.
     pub model: Option<String>,
     /// Which feature it is for; `None` for all.
@@ -214,7 +192,7 @@ pub struct LimitUse {
     pub resets_at_ms: i64,
 }
 
-impl LimitUse {
+impl LimitLevel {
     /// Used and reserved as a part of the cap; above 1 when calls that nobody asked for went over it.
     pub fn ratio(&self) -> f64 {
         let taken = self.used.saturating_add(self.reserved);
@@ -266,7 +244,7 @@ pub struct Numbers {
     /// Calls that could not be recorded, by the reason.
     pub dropped: BTreeMap<&'static str, u64>,
     /// Use of the limits as it was last looked at.
-    pub limits: Vec<LimitUse>,
+    pub limits: Vec<LimitLevel>,
     /// This month as it was last looked at.
     pub month: Option<Month>,
 }
