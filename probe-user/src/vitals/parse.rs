@@ -568,4 +568,4 @@ fn number(field: &str, value: Option<f64>, most: f64) -> Result<u64, Refusal> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
