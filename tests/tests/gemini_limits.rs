@@ -55,6 +55,17 @@ fn json_of(response: &Response) -> Result<Value> {
     serde_json::from_str(&response.body).with_context(|| response.body.clone())
 }
 
+fn member(answer: &Value, pointer: &str) -> Result<Value> {
+    let found = answer.pointer(pointer).cloned();
+    found.with_context(|| format!("{pointer} is not in {answer}"))
+}
+
+/// The daemon whose turn it is.
+fn in_turn(daemons: &[SocketAddr], turn: usize) -> Result<SocketAddr> {
+    let daemon = daemons.iter().cycle().nth(turn);
+    daemon.copied().context("there is no daemon")
+}
+
 fn reserve(client: &mut Connection, tokens: u64) -> Result<(u16, Value)> {
     let want = json!({"model": "gemini-2.5-flash", "feature": "test", "tokens": tokens});
     let answer = client.post("/api/gemini/reserve", &want.to_string())?;
@@ -78,7 +89,7 @@ fn ask_until_refused(daemons: &[SocketAddr]) -> Result<Vec<Value>> {
             .map(|number| {
                 let (together, refused) = (&together, &refused);
                 scope.spawn(move || -> Result<Vec<Value>> {
-                    let daemon = daemons[number % daemons.len()];
+                    let daemon = in_turn(daemons, number)?;
                     let client = Connection::open(daemon);
                     together.wait();
                     let mut client = client?;
@@ -86,10 +97,10 @@ fn ask_until_refused(daemons: &[SocketAddr]) -> Result<Vec<Value>> {
                     loop {
                         let (status, answer) = reserve(&mut client, EACH)?;
                         match status {
-                            200 => granted.push(answer["reservation"].clone()),
+                            200 => granted.push(member(&answer, "/reservation")?),
                             429 => {
                                 refused.fetch_add(1, Ordering::Relaxed);
-                                ensure!(answer["limit"]["name"] == "tokens", "{answer}");
+                                ensure!(member(&answer, "/limit/name")? == "tokens", "{answer}");
                                 return Ok(granted);
                             }
                             other => anyhow::bail!("{other}: {answer}"),
@@ -132,7 +143,7 @@ fn exactly_what_fits(daemons: &[SocketAddr], kept: Kept<'_>) -> Result<()> {
             .map(|(index, reservation)| {
                 scope.spawn(move || -> Result<()> {
                     for again in 0..2 {
-                        let daemon = daemons[(index + again) % daemons.len()];
+                        let daemon = in_turn(daemons, index + again)?;
                         let mut client = Connection::open(daemon)?;
                         let answer = commit(&mut client, reservation, 40)?;
                         let state = if again == 0 {
@@ -140,7 +151,7 @@ fn exactly_what_fits(daemons: &[SocketAddr], kept: Kept<'_>) -> Result<()> {
                         } else {
                             "already_settled"
                         };
-                        ensure!(answer["state"] == state, "{answer}");
+                        ensure!(member(&answer, "/state")? == state, "{answer}");
                     }
                     Ok(())
                 })

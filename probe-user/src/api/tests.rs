@@ -21,24 +21,29 @@ use crate::{
     kernel::snapshot::ProbeState,
     metrics::fixture::Fixture,
     queries::History,
-    store::{Recent, Side, SlowQuery},
+    store::{Recent, Side, SlowQuery, Store},
+    vitals::Vitals,
 };
 
 mod advice;
+mod beacons;
 mod database;
 mod queries;
 mod traffic;
 mod verdict;
 
 /// What takes POST.
-const POSTS: [&str; 4] = [
+const POSTS: [&str; 7] = [
+    "/api/metrics",
+    "/api/browser/errors",
+    "/api/browser/actions",
     "/api/gemini/usage",
     "/api/gemini/reserve",
     "/api/gemini/commit",
     "/api/gemini/release",
 ];
 
-const PATHS: [&str; 29] = [
+const PATHS: [&str; 30] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
@@ -53,6 +58,7 @@ const PATHS: [&str; 29] = [
     "/page/activity.js",
     "/page/patterns.js",
     "/page/app.css",
+    "/vitals.js",
     "/metrics",
     "/healthz",
     "/readyz",
@@ -87,6 +93,7 @@ struct MadeUp {
     fixture: Fixture,
     status: Status,
     broken: bool,
+    vitals: Option<Vitals>,
 }
 
 impl MadeUp {
@@ -95,6 +102,7 @@ impl MadeUp {
             fixture: Fixture::of_size(2, 3),
             status: status(),
             broken: false,
+            vitals: Vitals::new(&crate::config::Vitals::default(), Store::off()).ok(),
         };
         change(&mut source);
         router(Arc::new(source))
@@ -131,6 +139,9 @@ impl Source for MadeUp {
             recent.push(&slow_query(n));
         }
         Arc::new(recent)
+    }
+    fn vitals(&self) -> Option<Vitals> {
+        self.vitals.clone()
     }
     fn databases(&self) -> Vec<AskedDatabase> {
         self.fixture.databases.clone()
@@ -519,6 +530,7 @@ async fn the_server_answers_and_stops_within_its_grace() {
         fixture: Fixture::of_size(1, 1),
         status: status(),
         broken: false,
+        vitals: None,
     });
     let server = tokio::spawn(serve(listener, source, shutdown.clone()));
     let mut client = TcpStream::connect(address).await.unwrap();
@@ -552,6 +564,7 @@ async fn a_request_with_too_many_headers_is_refused() {
         fixture: Fixture::of_size(1, 1),
         status: status(),
         broken: false,
+        vitals: None,
     });
     let server = tokio::spawn(serve(listener, source, shutdown.clone()));
     let mut client = TcpStream::connect(address).await.unwrap();

@@ -45,6 +45,7 @@ use crate::{
     targets::{Service, TraceTable, Tracker},
     traffic::Thresholds,
     verdict,
+    vitals::Vitals,
 };
 
 /// Process events from the kernel side.
@@ -62,6 +63,7 @@ pub struct Daemon {
     judge: judging::Judge,
     advice: advising::Known,
     databases: Databases,
+    vitals: Option<Vitals>,
     store: Store,
     gemini: Option<Gemini>,
     tokens: Arc<Tokens>,
@@ -100,6 +102,7 @@ impl Daemon {
             judge: judging::Judge::default(),
             advice: advising::Known::default(),
             databases: Databases::default(),
+            vitals: None,
             store,
             gemini: None,
             tokens: Arc::default(),
@@ -132,6 +135,13 @@ impl Daemon {
     #[must_use]
     pub fn with_tokens(mut self, tokens: Tokens) -> Self {
         self.tokens = Arc::new(tokens);
+        self
+    }
+
+    /// Takes what browsers send.
+    #[must_use]
+    pub fn with_vitals(mut self, vitals: Option<Vitals>) -> Self {
+        self.vitals = vitals;
         self
     }
 
@@ -411,6 +421,10 @@ impl Source for Daemon {
 
     fn recent(&self) -> Arc<Recent> {
         Arc::clone(&self.recent)
+    }
+
+    fn vitals(&self) -> Option<Vitals> {
+        self.vitals.clone()
     }
 
     fn history(&self) -> Arc<History> {
