@@ -71,8 +71,9 @@ fn while_scraped<T: Send>(
         let scraper = scope.spawn(|| scrape_until(probe, &stop));
         let attacked = attack();
         stop.store(true, Ordering::Relaxed);
-        (attacked, scraper.join().expect("the scraper panicked"))
+        (attacked, scraper.join())
     });
+    let scraped = scraped.map_err(|_| anyhow::anyhow!("the scraper panicked"))?;
     let (longest, _) = scraped?;
     ensure!(longest < SCRAPE, "a scrape took {longest:?}");
     Ok((attacked?, longest))
@@ -134,11 +135,17 @@ fn a_flood_of_one_client_is_refused_beyond_its_rate_and_another_client_is_not() 
 }
 
 /// A name of letters for each number.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::indexing_slicing,
+    reason = "what is left of a division by 26 is a place in the alphabet"
+)]
 fn word(mut number: u64) -> String {
     let mut word = String::from("w");
     while number > 0 {
-        let letter = u8::try_from(number % 26).expect("less than 26");
-        word.push(char::from(b'a' + letter));
+        word.push(char::from(
+            b"abcdefghijklmnopqrstuvwxyz"[number as usize % 26],
+        ));
         number /= 26;
     }
     word
@@ -212,6 +219,7 @@ fn a_million_pages_make_no_more_series_than_the_configuration_allows() -> Result
 
 const LCP: &str = r#"{"name":"LCP","value":1200,"id":"v6-1","page":"/a"}"#;
 
+#[allow(clippy::expect_used, reason = "memory takes all")]
 fn zip(body: &[u8]) -> Vec<u8> {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     gzip.write_all(body).expect("memory takes all");

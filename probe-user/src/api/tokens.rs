@@ -321,7 +321,9 @@ mod tests {
         let path = folder.path().join("tokens");
         let error = |text: &str, mode: u32| {
             write(&path, text, mode);
-            Tokens::load(&[path.clone()]).unwrap_err().to_string()
+            Tokens::load(std::slice::from_ref(&path))
+                .unwrap_err()
+                .to_string()
         };
         assert!(error("long-enough-a-token", 0o644).contains("chmod"));
         assert!(error("# only this\n", 0o600).contains("no token"));
@@ -332,7 +334,9 @@ mod tests {
         );
         assert!(error(&"x".repeat(70_000), 0o600).contains("65536"));
         fs::remove_file(&path).unwrap();
-        let missing = Tokens::load(&[path.clone()]).unwrap_err().to_string();
+        let missing = Tokens::load(std::slice::from_ref(&path))
+            .unwrap_err()
+            .to_string();
         assert!(missing.contains("cannot read"), "{missing}");
     }
 }

@@ -73,7 +73,7 @@ fn what_differs_is_told_apart() {
         ("TypeError", "don't do x, it isn't null", CHROME.to_owned()),
     ] {
         assert_ne!(
-            with_stack(type_, &message, &stack),
+            with_stack(type_, message, &stack),
             base,
             "{type_} {message}"
         );

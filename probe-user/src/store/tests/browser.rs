@@ -1,4 +1,9 @@
 //! What browsers said is found again, by the same arithmetic in both databases and in memory.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "small numbers of a test"
+)]
 
 use super::*;
 
