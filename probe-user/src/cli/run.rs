@@ -253,6 +253,7 @@ pub(super) fn wanted(config: &Config, all_execs: bool) -> Wanted {
             // The reader comes by itself while little happens; each wake-up takes time from whom it
             // watches. Half of the ring is left for what comes until it runs.
             wake_bytes: config.kernel.payload_ring_bytes / 2 / processors(),
+            whole_answers: 1,
         },
         all_execs,
         log_level: match config.log.kernel_level {

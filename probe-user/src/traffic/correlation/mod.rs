@@ -25,9 +25,10 @@ mod statement_routes;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use flight::{Flights, InFlight, RequestKey};
+pub(super) use flight::RequestKey;
+use flight::{Flights, InFlight};
 pub use pools::PoolReport;
 use pools::{PoolKey, Pools, Use};
 use rustc_hash::FxHashMap;
@@ -37,6 +38,7 @@ pub use statement_routes::{RouteCount, StatementRoutes};
 
 use super::{
     ConnectionState,
+    model_calls::{Ended, ModelCalls, ModelSettings, WaitingCall},
     n_plus_one::{Detector, Finding, FindingCounts, Pattern, RouteKey, Settings},
     other, series,
     slow::{Slow, SlowStatement, Thresholds, Waiting},
@@ -44,7 +46,7 @@ use super::{
 use crate::{
     sql::Operation,
     wire::{
-        http1::{Begun, End, Exchange},
+        http1::{Begun, End, Exchange, Wanted},
         postgres::Statement,
     },
 };
@@ -183,6 +185,7 @@ pub(super) struct Correlation {
     pools: Pools,
     detector: Detector,
     pub(super) slow: Slow,
+    pub(super) models: ModelCalls,
     limit: usize,
     now_ns: u64,
     sweep_ns: u64,
@@ -190,7 +193,7 @@ pub(super) struct Correlation {
 
 impl Correlation {
     /// Nothing seen yet; `limit` bounds the routes of each service.
-    pub(super) fn new(limit: usize, settings: Settings) -> Self {
+    pub(super) fn new(limit: usize, settings: Settings, models: Option<ModelSettings>) -> Self {
         Self {
             flights: Flights::new(),
             connections: FxHashMap::default(),
@@ -198,6 +201,7 @@ impl Correlation {
             pools: Pools::default(),
             detector: Detector::new(settings),
             slow: Slow::new(Thresholds::default()),
+            models: ModelCalls::new(models),
             limit,
             now_ns: 0,
             sweep_ns: 0,
@@ -258,6 +262,9 @@ impl Correlation {
             .or(too_late.then_some(Unattributed::RequestOver));
         let service = request.service;
         self.release(&mut request, |waiting| {
+            (waiting.by_trace || doubt.is_none()).then_some(&route)
+        });
+        self.release_calls(&mut request, |waiting| {
             (waiting.by_trace || doubt.is_none()).then_some(&route)
         });
         if let Some(waited_ns) = request.waited_ns.filter(|_| doubt.is_none()) {
@@ -373,7 +380,8 @@ impl Correlation {
         let by_thread = connection.owner(statement);
         let pool = connection.pool.map(|(key, _)| key);
         let taken = pool.map(|key| (key.peer, connection.taken_ns));
-        match self.owner(service, statement, by_thread) {
+        let trace = statement.traceparent.map(|trace| trace.trace_id);
+        match self.owner(service, trace, statement.started_ns, by_thread) {
             Ok(owner) => {
                 self.attributed(owner, tally, statement, taken);
                 if let Some(slow) = slow {
@@ -390,11 +398,65 @@ impl Correlation {
         }
     }
 
-    /// The request of a statement, and whether its trace or its thread tells.
+    /// A call of a model begins.
+    pub(super) fn model_called(&mut self, call: &Call, wanted: Box<Wanted>) {
+        let by_thread = self.flights.of_thread(call);
+        self.models.begin(call, wanted, by_thread);
+    }
+
+    /// A client is about to receive a part of the answer to its request of this number.
+    pub(super) fn model_answers(&mut self, call: &Call, serial: u64) {
+        if self.models.receives_for_another(call, serial) {
+            self.flights.moves(call.tgid);
+        }
+    }
+
+    /// A request of a client is over, which may have been a call of a model.
+    pub(super) fn model_call_ends(&mut self, stream: u64, exchange: &Exchange) {
+        let serial = exchange.serial;
+        let key = RequestKey { stream, serial };
+        if let Some(ended) = self.models.end(key, exchange) {
+            self.model_call(ended);
+        }
+    }
+
+    /// A call of a model is over: it waits for the route of the request that it was made for.
+    fn model_call(&mut self, ended: Ended) {
+        let Ended {
+            call,
+            trace,
+            by_thread,
+        } = ended;
+        let owner = self.owner(call.service, trace, Some(call.started_ns), by_thread);
+        let Ok(owner) = owner else {
+            return self.models.hand_out(*call);
+        };
+        let (Owner::Thread(key) | Owner::Trace(key)) = owner;
+        match self.flights.get_mut(key) {
+            Some(request) if self.models.may_wait() => {
+                let by_trace = matches!(owner, Owner::Trace(_));
+                if !by_trace {
+                    request.latest_ns = request.latest_ns.max(call.started_ns);
+                }
+                request.calls.push(WaitingCall { call, by_trace });
+            }
+            _ => self.models.hand_out(*call),
+        }
+    }
+
+    /// Nothing more will be seen of calls of models: of those of processes that have ended, or of any.
+    pub(super) fn lose_model_calls(&mut self, of: Option<&HashSet<u32>>) {
+        for ended in self.models.lose_all(of) {
+            self.model_call(ended);
+        }
+    }
+
+    /// The request of a statement or call that began then, and whether its trace or its thread tells.
     fn owner(
         &self,
         service: u16,
-        statement: &Statement,
+        trace: Option<u128>,
+        started_ns: Option<u64>,
         by_thread: Result<RequestKey, Unattributed>,
     ) -> Result<Owner, Unattributed> {
         let by_thread = by_thread.and_then(|key| {
@@ -405,12 +467,11 @@ impl Correlation {
                 Ok(key)
             }
         });
-        let Some(traceparent) = statement.traceparent else {
+        let Some(trace) = trace else {
             return by_thread.map(Owner::Thread);
         };
-        let trace = traceparent.trace_id;
         match self.flights.of_trace(service, trace) {
-            Ok(Some(key)) if self.flights.began_before(key, statement.started_ns) => {
+            Ok(Some(key)) if self.flights.began_before(key, started_ns) => {
                 Ok(Owner::Trace(key))
             }
             // What the program says counts more than what its threads do.
@@ -491,15 +552,34 @@ impl Correlation {
         }
     }
 
-    /// Hands out all slow statements that wait for their requests.
-    pub(super) fn release_slow(&mut self) {
-        self.release_late(|_| true);
+    /// Hands out the calls of models of a request, with its route where that is certain.
+    fn release_calls<'a>(
+        &mut self,
+        request: &mut InFlight,
+        route: impl Fn(&WaitingCall) -> Option<&'a RouteKey>,
+    ) {
+        for waiting in std::mem::take(&mut request.calls) {
+            let route = route(&waiting).cloned();
+            let mut call = *waiting.call;
+            call.route = route;
+            self.models.waited(call);
+        }
     }
 
-    fn release_late(&mut self, is_late: impl Fn(&Waiting) -> bool) {
+    /// Hands out all slow statements and calls of models that wait for their requests.
+    pub(super) fn release_waiting(&mut self) {
+        self.release_late(u64::MAX);
+    }
+
+    fn release_late(&mut self, now_ns: u64) {
         for request in self.flights.all_mut() {
-            for waiting in request.slow.extract_if(.., |waiting| is_late(waiting)) {
+            let is_late = |waiting: &mut Waiting| waiting.is_late(now_ns);
+            for waiting in request.slow.extract_if(.., is_late) {
                 self.slow.waited(*waiting.statement);
+            }
+            let is_late = |waiting: &mut WaitingCall| waiting.is_late(now_ns);
+            for waiting in request.calls.extract_if(.., is_late) {
+                self.models.waited(*waiting.call);
             }
         }
     }
@@ -531,7 +611,11 @@ impl Correlation {
     /// were in flight.
     pub(super) fn stream_gone(&mut self, stream: u64, serials: impl Iterator<Item = u64>) {
         for serial in serials {
-            let Some(mut request) = self.flights.end(RequestKey { stream, serial }) else {
+            let key = RequestKey { stream, serial };
+            if let Some(ended) = self.models.lose(key) {
+                self.model_call(ended);
+            }
+            let Some(mut request) = self.flights.end(key) else {
                 continue;
             };
             self.requests_changed(request.tgid, self.now_ns);
@@ -560,6 +644,7 @@ impl Correlation {
         }
         self.detector.discard(&mut request.scope);
         self.release(request, |_| None);
+        self.release_calls(request, |_| None);
     }
 
     /// It is that late; what has become quiet is over.
@@ -570,9 +655,8 @@ impl Correlation {
         }
         self.sweep_ns = self.now_ns.saturating_add(SWEEP_NS);
         self.flights.pass_time(self.now_ns);
-        if self.slow.any_waits() {
-            let now_ns = self.now_ns;
-            self.release_late(|waiting| waiting.is_late(now_ns));
+        if self.slow.any_waits() || self.models.any_waits() {
+            self.release_late(self.now_ns);
         }
         for connection in self.connections.values_mut() {
             let quiet_ns = self.now_ns.saturating_sub(connection.burst.ended_ns());
@@ -592,6 +676,7 @@ impl Correlation {
         self.pools.forget(services);
         self.detector.forget(services);
         self.slow.forget(services);
+        self.models.forget(services);
     }
 
     /// The latest time that is known.
