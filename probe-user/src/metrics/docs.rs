@@ -17,11 +17,7 @@ pub fn markdown() -> String {
     // Writing to a string cannot fail.
     for group in Group::ALL {
         let _ = writeln!(out, "\n## {}\n", group.title());
-        let metrics = || {
-            catalogue::ALL
-                .iter()
-                .filter(move |metric| metric.group() == group)
-        };
+        let metrics = || catalogue::all().filter(move |metric| metric.group() == group);
         out.push_str("| metric | kind | labels | fed by | what it says |\n");
         out.push_str("| --- | --- | --- | --- | --- |\n");
         for metric in metrics() {
@@ -45,7 +41,7 @@ pub fn markdown() -> String {
 }
 
 const INTRODUCTION: &str = "# Metrics\n\n\
-    <!-- Made from probe-user/src/metrics/catalogue.rs by the test `metrics_md_is_up_to_date`: \
+    <!-- Made from probe-user/src/metrics/catalogue by the test `metrics_md_is_up_to_date`: \
     run it with HOSTPROBE_BLESS=1. Do not edit. -->\n\n\
     `GET /metrics` answers in the Prometheus text format 0.0.4, or in OpenMetrics 1.0 when the \
     `Accept` header prefers it. All counters start at zero when the daemon starts \
@@ -148,9 +144,7 @@ mod tests {
         let name = regex::Regex::new("`(hostprobe_[a-z0-9_]+)(?:\\{([a-z_,]+)\\})?").unwrap();
         let mut named = std::collections::HashSet::new();
         for found in name.captures_iter(text) {
-            let metric = catalogue::ALL
-                .iter()
-                .find(|metric| metric.name() == &found[1]);
+            let metric = catalogue::all().find(|metric| metric.name() == &found[1]);
             let metric = metric.unwrap_or_else(|| panic!("there is no {}", &found[1]));
             named.insert(metric.name());
             let labels = found.get(2).map_or("", |labels| labels.as_str());
@@ -169,7 +163,7 @@ mod tests {
     #[test]
     fn every_metric_is_in_the_document_once() {
         let text = markdown();
-        for metric in catalogue::ALL {
+        for metric in catalogue::all() {
             let row = format!("| `{}` |", metric.name());
             assert_eq!(text.matches(&row).count(), 1, "{row}");
         }

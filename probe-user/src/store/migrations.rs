@@ -11,9 +11,10 @@ use super::{
 };
 
 /// The steps; the version of a store is the number of those that were done.
-const STEPS: &[&str] = &[include_str!(
-    "migrations/0001_slow_queries_and_query_stats.sql"
-)];
+const STEPS: &[&str] = &[
+    include_str!("migrations/0001_slow_queries_and_query_stats.sql"),
+    include_str!("migrations/0002_browsers.sql"),
+];
 
 /// The newest version that this program knows.
 pub(super) fn newest() -> i64 {

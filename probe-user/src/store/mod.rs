@@ -17,6 +17,7 @@
 //! What must be known at once, such as a reservation against a quota, does not go through the
 //! queue: it is a method of [`Store`] of its own with a transaction on a connection of the pool.
 
+mod browser;
 pub mod buckets;
 mod connections;
 mod error;
@@ -47,6 +48,7 @@ use sqlx::AnyPool;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use browser::{BrowserError, BrowserSum, SumKind, WebVital};
 pub use error::StoreError;
 pub use examine::{Examination, examine};
 pub use place::default_file;

@@ -45,7 +45,7 @@ pub(super) async fn insert(
         .iter()
         .filter_map(|record| match record {
             Record::QueryStats(rows) => Some(rows),
-            Record::SlowQuery(_) => None,
+            _ => None,
         })
         .flatten()
         .collect();

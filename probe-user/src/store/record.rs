@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::{fmt, str::FromStr};
 
+use super::{BrowserError, BrowserSum, WebVital};
+
 /// Something to keep.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Record {
@@ -10,6 +12,12 @@ pub enum Record {
     SlowQuery(Box<SlowQuery>),
     /// What statements did in a window of time.
     QueryStats(Vec<QueryStats>),
+    /// A value of a page life.
+    WebVital(Box<WebVital>),
+    /// Errors in browsers.
+    BrowserErrors(Vec<BrowserError>),
+    /// What is counted of pages in a window of time.
+    BrowserSums(Vec<BrowserSum>),
 }
 
 /// Kinds of records, which are counted apart.
@@ -19,17 +27,32 @@ pub enum Kind {
     SlowQuery,
     /// [`Record::QueryStats`].
     QueryStats,
+    /// [`Record::WebVital`].
+    WebVital,
+    /// [`Record::BrowserErrors`].
+    BrowserError,
+    /// [`Record::BrowserSums`].
+    BrowserSum,
 }
 
 impl Kind {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 2] = [Self::SlowQuery, Self::QueryStats];
+    pub const ALL: [Self; 5] = [
+        Self::SlowQuery,
+        Self::QueryStats,
+        Self::WebVital,
+        Self::BrowserError,
+        Self::BrowserSum,
+    ];
 
     /// As it is called in metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::SlowQuery => "slow_query",
             Self::QueryStats => "query_stats",
+            Self::WebVital => "web_vital",
+            Self::BrowserError => "browser_error",
+            Self::BrowserSum => "browser_sum",
         }
     }
 }
@@ -40,14 +63,19 @@ impl Record {
         match self {
             Self::SlowQuery(_) => Kind::SlowQuery,
             Self::QueryStats(_) => Kind::QueryStats,
+            Self::WebVital(_) => Kind::WebVital,
+            Self::BrowserErrors(_) => Kind::BrowserError,
+            Self::BrowserSums(_) => Kind::BrowserSum,
         }
     }
 
     /// Rows that it becomes.
     pub fn rows(&self) -> u64 {
         match self {
-            Self::SlowQuery(_) => 1,
+            Self::SlowQuery(_) | Self::WebVital(_) => 1,
             Self::QueryStats(rows) => rows.len() as u64,
+            Self::BrowserErrors(rows) => rows.len() as u64,
+            Self::BrowserSums(rows) => rows.len() as u64,
         }
     }
 
@@ -58,6 +86,9 @@ impl Record {
             Self::QueryStats(rows) => rows.iter().fold(0, |sum, row| {
                 sum + size_of::<QueryStats>() + row.sql.len() + row.buckets.len()
             }),
+            Self::WebVital(vital) => vital.bytes(),
+            Self::BrowserErrors(rows) => rows.iter().map(BrowserError::bytes).sum(),
+            Self::BrowserSums(rows) => rows.iter().map(BrowserSum::bytes).sum(),
         }
     }
 }

@@ -35,7 +35,13 @@ const TEXT_UNUSED_MS: i64 = 2 * 3_600_000;
 const INDEX_ROW_BYTES: u64 = 230;
 
 /// Tables of records, and the column that says when each was.
-const TABLES: [(&str, &str); 2] = [("slow_queries", "at_ms"), ("query_stats", "from_ms")];
+const TABLES: [(&str, &str); 5] = [
+    ("slow_queries", "at_ms"),
+    ("query_stats", "from_ms"),
+    ("web_vitals", "at_ms"),
+    ("browser_errors", "at_ms"),
+    ("browser_sums", "from_ms"),
+];
 
 const DOING: &str = "cannot delete old records";
 const SHRINKING: &str = "cannot shrink the file";
@@ -49,6 +55,7 @@ enum Step {
     DeleteOld(usize),
     DeleteTooMuch,
     DeleteTexts,
+    DeleteSamples,
     GiveBack,
 }
 
@@ -127,6 +134,10 @@ impl Retention {
             },
             Step::DeleteTexts => match delete_texts(connections).await? {
                 STEP_ROWS.. => Some(Step::DeleteTexts),
+                _ => Some(Step::DeleteSamples),
+            },
+            Step::DeleteSamples => match delete_samples(connections).await? {
+                STEP_ROWS.. => Some(Step::DeleteSamples),
                 _ => Some(Step::GiveBack),
             },
             Step::GiveBack => match give_back(connections).await? {
@@ -240,14 +251,18 @@ impl Retention {
 
 /// Deletes at most so many rows, oldest first.
 fn delete(dialect: Dialect, table: &str, condition: &str, time: &str, rows: u64) -> String {
-    let row = match dialect {
-        Dialect::Sqlite => "rowid",
-        Dialect::Postgres => "ctid",
-    };
+    let row = row_id(dialect);
     format!(
         "DELETE FROM {table} WHERE {row} IN \
          (SELECT {row} FROM {table} WHERE {condition} ORDER BY {time} LIMIT {rows})"
     )
+}
+
+fn row_id(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Sqlite => "rowid",
+        Dialect::Postgres => "ctid",
+    }
 }
 
 /// Deletes from the table that goes back furthest.
@@ -282,6 +297,22 @@ async fn delete_texts(connections: &mut Connections) -> Result<u64, StoreError> 
          AND NOT EXISTS (SELECT 1 FROM slow_queries q WHERE q.fingerprint = s.fingerprint) \
          AND NOT EXISTS (SELECT 1 FROM query_stats q WHERE q.fingerprint = s.fingerprint) \
          LIMIT {STEP_ROWS})"
+    );
+    let deleted = connections.writer.execute(trusted(sql)).await;
+    Ok(deleted.doing(DOING)?.rows_affected())
+}
+
+/// Deletes samples of errors that did not occur any more. That of an old release stays while the
+/// error occurs in another one, since it knows when that was seen first.
+async fn delete_samples(connections: &mut Connections) -> Result<u64, StoreError> {
+    let before = now_ms().saturating_sub(TEXT_UNUSED_MS);
+    let row = row_id(connections.dialect);
+    // As above.
+    let sql = format!(
+        "DELETE FROM browser_error_samples WHERE seen_ms < {before} AND {row} IN \
+         (SELECT s.{row} FROM browser_error_samples s WHERE s.seen_ms < {before} \
+         AND NOT EXISTS (SELECT 1 FROM browser_errors e \
+         WHERE e.app = s.app AND e.fingerprint = s.fingerprint) LIMIT {STEP_ROWS})"
     );
     let deleted = connections.writer.execute(trusted(sql)).await;
     Ok(deleted.doing(DOING)?.rows_affected())

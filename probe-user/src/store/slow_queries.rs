@@ -54,7 +54,7 @@ pub(super) async fn insert(
         .iter()
         .filter_map(|record| match record {
             Record::SlowQuery(query) => Some(&**query),
-            Record::QueryStats(_) => None,
+            _ => None,
         })
         .collect();
     INSERT

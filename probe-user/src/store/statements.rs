@@ -34,6 +34,7 @@ pub(super) async fn insert(
                 let rows = rows.iter();
                 texts.extend(rows.map(|row| (row.fingerprint, (&*row.operation, &*row.sql))));
             }
+            _ => {}
         }
     }
     let texts: Vec<_> = texts.into_iter().collect();

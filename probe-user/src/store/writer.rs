@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use super::{
-    Dropped, Record, Shared, State, StoreError, connections::Connections, place::Place,
+    Dropped, Record, Shared, State, StoreError, browser, connections::Connections, place::Place,
     query_stats, retention::Retention, slow_queries, statements,
 };
 use crate::config;
@@ -353,5 +353,8 @@ async fn insert(connections: &mut Connections, records: &[Record]) -> Result<(),
     let writer = &mut connections.writer;
     statements::insert(writer, records).await?;
     slow_queries::insert(writer, records).await?;
-    query_stats::insert(writer, records).await
+    query_stats::insert(writer, records).await?;
+    browser::vitals::insert(writer, records).await?;
+    browser::errors::insert(writer, records).await?;
+    browser::sums::insert(writer, records).await
 }

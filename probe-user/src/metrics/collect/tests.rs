@@ -30,7 +30,7 @@ fn value(families: &Families, metric: &Metric, labels: &[&str]) -> Option<f64> {
 fn every_metric_of_the_catalogue_is_emitted() {
     let families = Fixture::of_size(1, 1).families();
     let emitted: HashSet<_> = families.iter().map(|family| family.metric.name()).collect();
-    for metric in metric::ALL {
+    for metric in metric::all() {
         assert!(
             emitted.contains(metric.name()),
             "{} is documented, not emitted",
