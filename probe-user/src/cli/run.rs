@@ -84,9 +84,11 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         .context("cannot start the daemon's threads")?;
     let (found, findings) = tokio::sync::mpsc::channel(findings::WAITING);
     let (was_slow, slow_statements) = tokio::sync::mpsc::channel(slow::WAITING);
+    let (called, model_calls) = tokio::sync::mpsc::channel(model_calls::WAITING);
     let outputs = decoding::Outputs {
         findings: found,
         slow: was_slow,
+        calls: called,
     };
     let decoder = decoding::spawn(started.payload, limits(config), outputs);
     // The store outlives the decoder, so that what was decoded last is kept, too.
@@ -299,6 +301,7 @@ fn limits(config: &Config) -> traffic::Limits {
             ..postgres::Limits::default()
         },
         capture_literals: config.sql.capture_literals,
+        models: None,
         n_plus_one: traffic::NPlusOneSettings {
             enabled: config.n_plus_one.enabled,
             min_count: config.n_plus_one.min_count,

@@ -2,10 +2,13 @@
 
 mod call;
 mod prices;
+pub mod stream;
+mod target;
 mod usage;
 
 pub use call::{
     Call, CallId, Cost, ErrorCode, Operation, Outcome, PriceVersion, Source, UNKNOWN_FEATURE,
 };
 pub use prices::{Prices, PricesError, Problem as PriceProblem};
+pub use target::Target;
 pub use usage::{Audio, Format, MAX_TOKENS, Mismatch, Usage, UsageError};

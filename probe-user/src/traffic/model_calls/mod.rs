@@ -20,7 +20,10 @@ use super::{
     correlation::{Call, RequestKey, Unattributed},
 };
 use crate::{
-    gemini::{Operation, Outcome, ResponseReader, Summary, Target, Usage},
+    gemini::{
+        Operation, Outcome, Target, Usage,
+        stream::{Problem, ResponseReader, Summary},
+    },
     wire::http1::{Content, End, Exchange, Wanted},
 };
 
@@ -362,11 +365,6 @@ impl ModelCalls {
         self.reading = self.open.values().filter(|it| it.reader.is_some()).count();
         self.count(CallProblem::Dropped, gone as u64);
     }
-
-    #[cfg(test)]
-    pub(super) fn open(&self) -> usize {
-        self.open.len()
-    }
 }
 
 impl WaitingCall {
@@ -384,7 +382,6 @@ fn judge(
     whole: bool,
     fallback: CallProblem,
 ) -> (Outcome, Option<CallProblem>) {
-    use crate::gemini::ResponseProblem as Problem;
     let problem = match summary {
         Some(summary) if summary.problems.contains(&Problem::Gap) => Some(CallProblem::BytesMissing),
         _ if !whole => Some(fallback),
