@@ -240,6 +240,18 @@ const NEEDS: &[Need] = &[
         source: Source::Apt(&["prometheus"]),
     },
     Need {
+        group: Group::Test,
+        name: "Alertmanager and amtool",
+        why: "the tests follow an alert to whom it is sent; Debian starts another one on port 9093, which \
+              they do not need",
+        met: Met::By(|_| {
+            ["prometheus-alertmanager", "amtool"]
+                .iter()
+                .all(|name| find_command(name).is_some())
+        }),
+        source: Source::Apt(&["prometheus-alertmanager"]),
+    },
+    Need {
         group: Group::Bench,
         name: "wrk",
         why: "puts the measured web app under load",

@@ -84,7 +84,7 @@ impl Streams {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             by_number: FxHashMap::default(),
-            limits: *limits,
+            limits: limits.clone(),
         }
     }
 
