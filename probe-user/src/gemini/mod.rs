@@ -1,6 +1,7 @@
 //! Calls of Gemini's models: what they used, what they cost, and the limits that hold.
 
 mod call;
+mod numbers;
 mod prices;
 pub mod stream;
 mod target;
@@ -8,6 +9,9 @@ mod usage;
 
 pub use call::{
     Call, CallId, Cost, ErrorCode, Operation, Outcome, PriceVersion, Source, UNKNOWN_FEATURE,
+};
+pub use numbers::{
+    ApiError, BOUNDS_NS, Durations, LimitLevel, Month, Numbers, OTHER, Pair, Sums, Timed, Tokens,
 };
 pub use prices::{Prices, PricesError, Problem as PriceProblem};
 pub use target::Target;
