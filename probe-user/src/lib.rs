@@ -6,6 +6,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod database;
+pub mod gemini;
 pub mod host;
 pub mod kernel;
 pub mod metrics;

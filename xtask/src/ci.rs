@@ -27,6 +27,9 @@ pub(crate) fn main(workspace: &Workspace, _: &Arguments) -> Result<()> {
     steps.run("lints", || lints(workspace).map(passed));
     steps.run("lints, kernel object", || kernel_lints(workspace));
     steps.run("dependencies", || dependencies(workspace).map(passed));
+    steps.run("lock file of the fuzz targets", || {
+        fuzz_lock(workspace).map(passed)
+    });
     steps.run("advisories", || advisories(workspace));
     let mut built = None;
     steps.run("build", || {
@@ -90,6 +93,19 @@ fn dependencies(workspace: &Workspace) -> Result<()> {
         ])
         .run()
         .context("cargo deny")
+}
+
+/// The fuzz targets are a workspace of their own, so no build keeps their lock file current.
+fn fuzz_lock(workspace: &Workspace) -> Result<()> {
+    let manifest = workspace.path("fuzz/Cargo.toml");
+    workspace
+        .cargo()
+        .args(["metadata", "--locked", "--format-version=1"])
+        .arg("--manifest-path")
+        .arg(&manifest)
+        .ignore_stdout()
+        .run()
+        .context("`cargo metadata --manifest-path fuzz/Cargo.toml` mends it")
 }
 
 /// Advisories live in a database on the network, which not every build machine reaches. Where it

@@ -10,7 +10,7 @@ use super::{App, CollectError};
 use crate::{
     host::{
         CPU_MODES, DiskOperations, FileSystemReport, HostReport, InterfaceReport, MEMORY_EVENTS,
-        MemoryReport, Pressure, ProcessReport,
+        MemoryReport, PRESSURE_RESOURCES, Pressure, ProcessReport,
     },
     metrics::{
         collect::{ServiceNames, epoch_seconds, resources_by_name},
@@ -150,6 +150,10 @@ pub(super) struct ResourceNumbers {
     throttled_periods: u64,
     periods: u64,
     memory_events: BTreeMap<&'static str, u64>,
+    /// Seconds for which some task of its control groups waited, by resource; `None` where that is not measured.
+    pressure_waiting_seconds: Option<BTreeMap<&'static str, f64>>,
+    /// Seconds for which none of their tasks could do anything else.
+    pressure_stalled_seconds: Option<BTreeMap<&'static str, f64>>,
 }
 
 impl From<&HostReport> for HostNumbers {
@@ -270,6 +274,11 @@ impl ResourceNumbers {
         let ticks = |ticks: u64| ticks as f64 / host.ticks_per_second.max(1) as f64;
         let counts = &report.group.counts;
         let events = MEMORY_EVENTS.into_iter().zip(counts.memory_events);
+        let pressure = report.group.pressure;
+        let by_resource = |times: [u64; PRESSURE_RESOURCES.len()]| {
+            let seconds = times.map(|us| us as f64 / 1e6);
+            PRESSURE_RESOURCES.into_iter().zip(seconds).collect()
+        };
         Self {
             processes: report.processes,
             threads: report.threads,
@@ -294,6 +303,8 @@ impl ResourceNumbers {
             throttled_periods: counts.throttled_periods,
             periods: counts.periods,
             memory_events: events.collect(),
+            pressure_waiting_seconds: pressure.map(|pressure| by_resource(pressure.waiting_us)),
+            pressure_stalled_seconds: pressure.map(|pressure| by_resource(pressure.stalled_us)),
         }
     }
 }

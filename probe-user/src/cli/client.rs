@@ -109,6 +109,9 @@ impl Client {
     /// # Errors
     /// The HTTP client can't be made.
     pub(super) fn new(address: &str) -> anyhow::Result<Self> {
+        // The client wants to be able to encrypt, even where it is not going to. An error says that
+        // somebody has chosen before, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .timeout(PATIENCE)
             // Numbers of this host must not go through somebody else's proxy.

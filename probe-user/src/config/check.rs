@@ -1,5 +1,7 @@
 //! What a value's type can't say: ranges, combinations, names.
 
+mod gemini;
+
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 
@@ -42,6 +44,8 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     findings.advice(&config.advice);
     findings.store(&config.store);
     findings.range("queries.window_s", config.queries.window_s, 1..=600);
+    findings.gemini(&config.gemini);
+    findings.api(&config.api);
     findings.0
 }
 
@@ -59,6 +63,12 @@ impl Findings {
     fn refuse(&mut self, key: &str) {
         let allowed = keys::find(key).map_or("not allowed", |key| key.allowed);
         self.add(key, allowed);
+    }
+
+    /// As [`Self::refuse`], with what the library that reads the value says of it.
+    fn refuse_because(&mut self, key: &str, why: &str) {
+        let allowed = keys::find(key).map_or("not allowed", |key| key.allowed);
+        self.add(key, format!("{allowed} ({why})"));
     }
 
     fn range(&mut self, key: &str, value: u32, allowed: RangeInclusive<u32>) {

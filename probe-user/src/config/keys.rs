@@ -337,6 +337,80 @@ pub(super) const KEYS: &[Key] = &[
         "queries.window_s",
         "allowed is a whole number of seconds from 1 to 600",
     ),
+    key("gemini", SECTION),
+    key(
+        "gemini.timezone",
+        r#"allowed is the name of a time zone that this host knows, such as "UTC" or "America/Los_Angeles""#,
+    ),
+    key(
+        "gemini.lease_s",
+        "allowed is a whole number of seconds from 1 to 3600",
+    ),
+    key(
+        "gemini.when_store_is_down",
+        r#"allowed are "refuse", "allow""#,
+    ),
+    key(
+        "gemini.unknown_price",
+        r#"allowed are "refuse", "count_calls""#,
+    ),
+    key(
+        "gemini.prices",
+        r#"allowed is the absolute path of a file with prices, such as "/etc/hostprobe/gemini-prices.json""#,
+    ),
+    key(
+        "gemini.hosts",
+        r#"allowed is a list of up to 16 host names, such as "generativelanguage.googleapis.com""#,
+    ),
+    key(
+        "gemini.feature_header",
+        r#"allowed is the name of a header, such as "x-hostprobe-feature""#,
+    ),
+    key(
+        "gemini.max_features",
+        "allowed is a whole number from 1 to 1000",
+    ),
+    key(
+        "gemini.max_models",
+        "allowed is a whole number from 1 to 1000",
+    ),
+    key(
+        "gemini.limit",
+        "allowed is a list of up to 64 tables, each written as [[gemini.limit]]",
+    ),
+    key(
+        "gemini.limit.name",
+        "allowed are 1 to 128 bytes without control characters",
+    ),
+    key(
+        "gemini.limit.per",
+        r#"allowed are "minute", "day", "month""#,
+    ),
+    key(
+        "gemini.limit.tokens",
+        "allowed is a whole number from 0 to 1000000000000000",
+    ),
+    key(
+        "gemini.limit.calls",
+        "allowed is a whole number from 0 to 1000000000000000",
+    ),
+    key(
+        "gemini.limit.usd",
+        "allowed is a number of US dollars from 0 to 1000000000",
+    ),
+    key(
+        "gemini.limit.model",
+        r#"allowed is the name of a model, such as "gemini-2.5-pro", or how names begin, such as "gemini-2.5-*""#,
+    ),
+    key(
+        "gemini.limit.feature",
+        "allowed are 1 to 128 bytes without control characters",
+    ),
+    key("api", SECTION),
+    key(
+        "api.token_files",
+        r#"allowed is a list of absolute paths of files with one token a line, such as "/etc/hostprobe/tokens""#,
+    ),
     key("privileges", SECTION),
     key("privileges.drop", SWITCH),
 ];

@@ -20,6 +20,14 @@ pub const DEFAULT_FILE: &str = "/etc/hostprobe/hostprobe.toml";
 const PREFIX: &str = "HOSTPROBE_";
 /// The variable that names the file.
 const FILE_VARIABLE: &str = "HOSTPROBE_CONFIG";
+/// What begins like a setting and is none: the file, and what building and testing the probe itself uses.
+const NO_SETTINGS: [&str; 5] = [
+    FILE_VARIABLE,
+    "HOSTPROBE_BIN",
+    "HOSTPROBE_BLESS",
+    "HOSTPROBE_BPF_OBJECT",
+    "HOSTPROBE_REPO",
+];
 /// Longest value that is shown in a message, in characters.
 const SHOWN: usize = 80;
 
@@ -28,7 +36,8 @@ const SHOWN: usize = 80;
 pub struct Sources {
     /// The file that a flag named; else `HOSTPROBE_CONFIG`, else [`DEFAULT_FILE`] if it exists.
     pub file: Option<PathBuf>,
-    /// All environment variables; those that don't begin with `HOSTPROBE_` are ignored.
+    /// All environment variables; those that don't begin with `HOSTPROBE_` are ignored, and so are those that
+    /// building and testing the probe itself uses, such as `HOSTPROBE_BIN`.
     pub environment: Vec<(String, String)>,
     /// What flags set, in their order.
     pub settings: Vec<Setting>,
@@ -178,7 +187,7 @@ pub(super) fn load(sources: &Sources) -> Result<Config, ConfigError> {
         }
     }
     for (name, value) in &sources.environment {
-        if name == FILE_VARIABLE {
+        if NO_SETTINGS.contains(&name.as_str()) {
             continue;
         }
         if let Some(key) = name.strip_prefix(PREFIX) {

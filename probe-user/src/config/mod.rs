@@ -11,8 +11,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 mod advice;
+mod api;
 mod check;
 mod database;
+mod gemini;
 mod host;
 mod keys;
 mod load;
@@ -23,7 +25,9 @@ mod store;
 mod values;
 
 pub use advice::Advice;
+pub use api::Api;
 pub use database::{Database, DatabaseUrl};
+pub use gemini::{Gemini, GeminiLimit, Per, UnknownPrice, WhenStoreIsDown};
 pub use host::Host;
 pub use load::{ConfigError, DEFAULT_FILE, Origin, Problem, Setting, Sources};
 pub use queries::Queries;
@@ -65,6 +69,10 @@ pub struct Config {
     pub store: Store,
     /// What is remembered of statements over time.
     pub queries: Queries,
+    /// Usage of the Gemini API, and its limits.
+    pub gemini: Gemini,
+    /// Who may write to the daemon.
+    pub api: Api,
     /// What the daemon keeps of its rights.
     pub privileges: Privileges,
 }
@@ -319,6 +327,8 @@ impl Default for Config {
             advice: Advice::default(),
             store: Store::default(),
             queries: Queries::default(),
+            gemini: Gemini::default(),
+            api: Api::default(),
             privileges: Privileges::default(),
         }
     }
@@ -457,6 +467,8 @@ impl Config {
             ("advice", self.advice != new.advice),
             ("store", self.store != new.store),
             ("queries", self.queries != new.queries),
+            ("gemini", self.gemini != new.gemini),
+            ("api", self.api != new.api),
             ("privileges", self.privileges != new.privileges),
         ]
         .into_iter()

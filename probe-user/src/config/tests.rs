@@ -314,6 +314,13 @@ fn unknown_variables_and_flags_are_named() {
     assert!(found[2].starts_with("--set: `kernel.max`: there is no such key"));
 }
 
+/// Whoever has just run the tests in this shell starts the probe in it, too.
+#[test]
+fn variables_of_the_tests_are_no_unknown_settings() {
+    let environment = [("HOSTPROBE_BIN", "/x"), ("HOSTPROBE_REPO", "/y")];
+    assert!(load("", &environment, &[]).is_ok());
+}
+
 #[test]
 fn broken_toml_is_reported_with_its_line() {
     let found = problems("[log]\nlevel = \n");

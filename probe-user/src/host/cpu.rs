@@ -137,7 +137,7 @@ pub(super) fn pressure(files: &mut Files) -> Vec<Pressure> {
         .collect()
 }
 
-fn parse_pressure(resource: &'static str, text: &str) -> Option<Pressure> {
+pub(super) fn parse_pressure(resource: &'static str, text: &str) -> Option<Pressure> {
     let line = |kind: &str| {
         let mut lines = text.lines();
         lines.find_map(|line| parse_stall(line.strip_prefix(kind)?))

@@ -24,7 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use cgroup::{GroupCounts, GroupReport, MEMORY_EVENTS};
+pub use cgroup::{GroupCounts, GroupPressure, GroupReport, MEMORY_EVENTS, PRESSURE_RESOURCES};
 pub use cpu::{CPU_MODES, CpuReport, CpuTimes, Pressure, Stall};
 pub use disks::{DiskOperations, DiskReport};
 pub use files::{ReadErrors, Reason};

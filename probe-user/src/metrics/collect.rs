@@ -30,6 +30,7 @@ use crate::{
     store::StoreReport,
     targets::Exit,
     traffic::Report,
+    verdict::Report as VerdictReport,
 };
 
 mod advice;
@@ -41,6 +42,7 @@ mod process_resources;
 mod resources;
 mod store;
 mod traffic;
+mod verdict;
 
 pub(crate) use process_resources::by_name as resources_by_name;
 
@@ -76,6 +78,8 @@ pub struct Inputs<'a> {
     pub databases: &'a [AskedDatabase],
     /// How the store does.
     pub store: &'a StoreReport,
+    /// Where the services' time goes.
+    pub verdicts: &'a VerdictReport,
     /// What was built.
     pub build: &'a Build,
     /// When counting began.
@@ -92,6 +96,7 @@ pub fn collect(inputs: &Inputs<'_>) -> Families {
     let mut families = Families::new();
     let names = ServiceNames::new(inputs.services);
     services(&mut families, inputs.services);
+    verdict::collect(&mut families, inputs.verdicts);
     syscalls(&mut families, inputs.snapshot, &names);
     sockets(&mut families, inputs.snapshot, &names);
     traffic::collect(&mut families, inputs.traffic, &names);

@@ -38,6 +38,7 @@ use crate::{
 };
 
 mod database;
+mod verdict;
 
 /// What is behind one scrape.
 pub(crate) struct Fixture {
@@ -48,6 +49,7 @@ pub(crate) struct Fixture {
     pub(crate) advice: Vec<DatabaseAdvice>,
     pub(crate) databases: Vec<AskedDatabase>,
     pub(crate) store: StoreReport,
+    pub(crate) verdicts: crate::verdict::Report,
     pub(crate) build: Build,
     pub(crate) own_process: OwnProcess,
 }
@@ -81,6 +83,7 @@ impl Fixture {
                 .into_iter()
                 .collect(),
             store: store(),
+            verdicts: verdict::report(services),
             build: Build {
                 version: "0.1.0".to_owned(),
                 object_build_id: "c0ffee".to_owned(),
@@ -140,6 +143,7 @@ impl Fixture {
             advice: &self.advice,
             databases: &self.databases,
             store: &self.store,
+            verdicts: &self.verdicts,
             build: &self.build,
             started_at: UNIX_EPOCH + Duration::from_secs(1_790_000_000),
             own_process: Some(&self.own_process),

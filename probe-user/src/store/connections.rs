@@ -14,6 +14,7 @@ use super::{
     error::Doing as _,
     migrations,
     place::{FileId, Place, file_id, make_file},
+    transaction::Transactions,
 };
 use crate::config::DatabaseUrl;
 
@@ -50,7 +51,8 @@ impl Dialect {
         }
     }
 
-    fn settings(self) -> &'static str {
+    /// What is set on each connection.
+    pub(super) fn settings(self) -> &'static str {
         match self {
             Self::Sqlite => SQLITE_SETTINGS,
             Self::Postgres => POSTGRES_SETTINGS,
@@ -65,6 +67,8 @@ pub(super) struct Connections {
     pub(super) writer: AnyConnection,
     /// For everybody who asks.
     pub(super) readers: AnyPool,
+    /// For what must be known at once.
+    pub(super) transactions: Transactions,
     pub(super) dialect: Dialect,
     /// The SQLite file that is open.
     pub(super) file: Option<(PathBuf, FileId)>,
@@ -79,7 +83,7 @@ impl Connections {
     pub(super) async fn open(place: &Place, host: &str) -> Result<Self, StoreError> {
         let file = match place {
             Place::Sqlite(path) => Some((path.clone(), make_file(path)?)),
-            Place::Postgres { .. } => None,
+            Place::Postgres { .. } | Place::Memory => None,
         };
         let (mut writer, dialect) = connect(place).await?;
         let options = options(place)?;
@@ -101,6 +105,7 @@ impl Connections {
         Ok(Self {
             writer,
             readers,
+            transactions: Transactions::new(place, dialect, file.clone())?,
             dialect,
             file,
         })
@@ -139,7 +144,7 @@ impl Connections {
 pub(super) async fn connect(place: &Place) -> Result<(AnyConnection, Dialect), StoreError> {
     sqlx::any::install_default_drivers();
     let dialect = match place {
-        Place::Sqlite(_) => Dialect::Sqlite,
+        Place::Sqlite(_) | Place::Memory => Dialect::Sqlite,
         Place::Postgres { .. } => Dialect::Postgres,
     };
     let options = options(place)?;
@@ -153,10 +158,11 @@ pub(super) async fn connect(place: &Place) -> Result<(AnyConnection, Dialect), S
     Ok((connection, dialect))
 }
 
-fn options(place: &Place) -> Result<AnyConnectOptions, StoreError> {
+pub(super) fn options(place: &Place) -> Result<AnyConnectOptions, StoreError> {
     let options = match place {
         Place::Sqlite(path) => sqlite_options(path)?,
         Place::Postgres { url, password_file } => postgres_options(url, password_file.as_deref())?,
+        Place::Memory => AnyConnectOptions::from_str("sqlite::memory:").doing("cannot make it")?,
     };
     Ok(options.disable_statement_logging())
 }
@@ -211,6 +217,6 @@ fn postgres_options(
 }
 
 /// Text that the program made itself: migrations with their types filled in.
-pub(super) fn trusted(sql: String) -> AssertSqlSafe<String> {
+pub(crate) fn trusted(sql: String) -> AssertSqlSafe<String> {
     AssertSqlSafe(sql)
 }

@@ -91,7 +91,7 @@ impl StoreError {
 }
 
 /// Says what was tried when it failed.
-pub(super) trait Doing<T> {
+pub(crate) trait Doing<T> {
     fn doing(self, doing: &'static str) -> Result<T, StoreError>;
 }
 

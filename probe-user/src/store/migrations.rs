@@ -14,6 +14,7 @@ use super::{
 const STEPS: &[&str] = &[
     include_str!("migrations/0001_slow_queries_and_query_stats.sql"),
     include_str!("migrations/0002_browsers.sql"),
+    include_str!("migrations/0003_gemini.sql"),
 ];
 
 /// The newest version that this program knows.

@@ -34,6 +34,7 @@ mod slow_queries;
 mod statements;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod writer;
 
 use std::{
@@ -59,9 +60,16 @@ pub use record::{
 };
 pub use report::{Dropped, KindReport, State, StoreReport};
 
+pub(crate) use connections::trusted;
+pub(crate) use error::Doing;
+pub(crate) use rows::{Values, unsigned};
+pub(crate) use transaction::Transaction;
+
 use crate::config;
+use connections::Dialect;
 use place::Place;
 use report::Counters;
+use transaction::Transactions;
 use writer::Writer;
 
 /// Longest wait of [`Store::open`]; what takes longer goes on beside the daemon.
@@ -97,6 +105,8 @@ struct Status {
     state: State,
     /// `None` while the store is down.
     readers: Option<AnyPool>,
+    /// Likewise.
+    transactions: Option<Transactions>,
 }
 
 impl Store {
@@ -136,6 +146,30 @@ impl Store {
         Self::new("none".to_owned(), None, State::Off, ended)
     }
 
+    /// A store of its own that ends with the daemon, for what is needed where none is configured.
+    /// It takes no records.
+    ///
+    /// # Errors
+    /// SQLite refuses.
+    pub(crate) async fn in_memory() -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let transactions = Transactions::new(&Place::Memory, Dialect::Sqlite, None)?;
+        let pool = transactions.pool().clone();
+        let connection = pool.acquire().await;
+        let mut connection = error::Doing::doing(connection, "cannot make a store in memory")?;
+        migrations::run(&mut connection, Dialect::Sqlite, &Place::Memory).await?;
+        drop(connection);
+        let (_, ended) = watch::channel(true);
+        let store = Self::new(Place::Memory.to_string(), None, State::Up, ended);
+        {
+            let mut status = store.0.status();
+            // There is one connection, because each would have a memory of its own.
+            status.readers = Some(pool);
+            status.transactions = Some(transactions);
+        }
+        Ok(store)
+    }
+
     fn new(
         location: String,
         queue: Option<mpsc::Sender<Record>>,
@@ -156,6 +190,7 @@ impl Store {
             status: Mutex::new(Status {
                 state,
                 readers: None,
+                transactions: None,
             }),
             ended,
         }))
@@ -246,13 +281,41 @@ impl Store {
         let _ = ended.wait_for(|ended| *ended).await;
     }
 
-    fn readers(&self) -> Result<AnyPool, StoreError> {
+    /// Where it is, without its password.
+    pub fn location(&self) -> &str {
+        &self.0.location
+    }
+
+    /// Begins a transaction that will write.
+    ///
+    /// # Errors
+    /// The store is off or down, or too many are under way.
+    pub(crate) async fn begin(&self) -> Result<Transaction, StoreError> {
+        let transactions = {
+            let status = self.0.status();
+            let transactions = status.transactions.clone();
+            transactions.ok_or_else(|| status.why_not())?
+        };
+        transactions.begin().await
+    }
+
+    /// The connections for those who ask.
+    ///
+    /// # Errors
+    /// The store is off or down.
+    pub(crate) fn readers(&self) -> Result<AnyPool, StoreError> {
         let status = self.0.status();
-        match (&status.readers, &status.state) {
-            (Some(readers), _) => Ok(readers.clone()),
-            (None, State::Off) => Err(StoreError::Off),
-            (None, State::Down(why)) => Err(StoreError::Down(why.clone())),
-            (None, _) => Err(StoreError::Down("it was not opened yet".to_owned())),
+        status.readers.clone().ok_or_else(|| status.why_not())
+    }
+}
+
+impl Status {
+    /// Why it can't be used.
+    fn why_not(&self) -> StoreError {
+        match &self.state {
+            State::Off => StoreError::Off,
+            State::Down(why) => StoreError::Down(why.clone()),
+            State::Opening | State::Up => StoreError::Down("it was not opened yet".to_owned()),
         }
     }
 }

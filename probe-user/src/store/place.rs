@@ -26,6 +26,8 @@ pub(super) enum Place {
         /// A file with its password.
         password_file: Option<PathBuf>,
     },
+    /// Nowhere: what is kept ends with the daemon.
+    Memory,
 }
 
 impl Place {
@@ -51,6 +53,7 @@ impl std::fmt::Display for Place {
         match self {
             Self::Sqlite(path) => StoreUrl::Sqlite(path.clone()).fmt(f),
             Self::Postgres { url, .. } => url.fmt(f),
+            Self::Memory => f.write_str("memory"),
         }
     }
 }

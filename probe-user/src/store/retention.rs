@@ -35,12 +35,13 @@ const TEXT_UNUSED_MS: i64 = 2 * 3_600_000;
 const INDEX_ROW_BYTES: u64 = 230;
 
 /// Tables of records, and the column that says when each was.
-const TABLES: [(&str, &str); 5] = [
+const TABLES: [(&str, &str); 6] = [
     ("slow_queries", "at_ms"),
     ("query_stats", "from_ms"),
     ("web_vitals", "at_ms"),
     ("browser_errors", "at_ms"),
     ("browser_sums", "from_ms"),
+    ("gemini_calls", "at_ms"),
 ];
 
 const DOING: &str = "cannot delete old records";

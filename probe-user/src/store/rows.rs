@@ -8,11 +8,11 @@ use super::{StoreError, connections::trusted, error::Doing as _};
 const CHUNKS: [usize; 3] = [64, 8, 1];
 
 /// Into which table, and what happens to a row that is there already.
-pub(super) struct Insert {
-    pub(super) table: &'static str,
-    pub(super) columns: &'static [&'static str],
+pub(crate) struct Insert {
+    pub(crate) table: &'static str,
+    pub(crate) columns: &'static [&'static str],
     /// From `ON CONFLICT` on. A batch that is written a second time must change nothing.
-    pub(super) on_conflict: &'static str,
+    pub(crate) on_conflict: &'static str,
 }
 
 impl Insert {
@@ -20,7 +20,7 @@ impl Insert {
     ///
     /// # Errors
     /// As the database says.
-    pub(super) async fn run<R>(
+    pub(crate) async fn run<R>(
         &self,
         connection: &mut AnyConnection,
         mut rows: &[R],
@@ -73,18 +73,18 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Values of a statement, in the order of its places.
 #[derive(Default)]
-pub(super) struct Values(AnyArguments, Option<Failure>);
+pub(crate) struct Values(AnyArguments, Option<Failure>);
 
 impl Values {
     /// Text. Postgres can't keep the character 0, so neither does SQLite.
-    pub(super) fn text(&mut self, value: &str) -> &mut Self {
+    pub(crate) fn text(&mut self, value: &str) -> &mut Self {
         let value = value.replace('\0', "\u{fffd}");
         let added = self.0.add(value);
         self.note(added)
     }
 
     /// Text or NULL.
-    pub(super) fn optional_text(&mut self, value: Option<&str>) -> &mut Self {
+    pub(crate) fn optional_text(&mut self, value: Option<&str>) -> &mut Self {
         match value {
             Some(value) => self.text(value),
             None => {
@@ -95,18 +95,18 @@ impl Values {
     }
 
     /// A number with a sign, such as a time.
-    pub(super) fn signed(&mut self, value: i64) -> &mut Self {
+    pub(crate) fn signed(&mut self, value: i64) -> &mut Self {
         let added = self.0.add(value);
         self.note(added)
     }
 
     /// A count; one that SQL has no room for becomes the largest.
-    pub(super) fn count(&mut self, value: u64) -> &mut Self {
+    pub(crate) fn count(&mut self, value: u64) -> &mut Self {
         self.signed(i64::try_from(value).unwrap_or(i64::MAX))
     }
 
     /// A count or NULL.
-    pub(super) fn optional_count(&mut self, value: Option<u64>) -> &mut Self {
+    pub(crate) fn optional_count(&mut self, value: Option<u64>) -> &mut Self {
         match value {
             Some(value) => self.count(value),
             None => {
@@ -117,13 +117,13 @@ impl Values {
     }
 
     /// Bytes.
-    pub(super) fn bytes(&mut self, value: &[u8]) -> &mut Self {
+    pub(crate) fn bytes(&mut self, value: &[u8]) -> &mut Self {
         let added = self.0.add(value.to_vec());
         self.note(added)
     }
 
     /// A fingerprint, as it is written everywhere.
-    pub(super) fn fingerprint(&mut self, value: u64) -> &mut Self {
+    pub(crate) fn fingerprint(&mut self, value: u64) -> &mut Self {
         self.text(&format!("{value:016x}"))
     }
 
@@ -131,7 +131,7 @@ impl Values {
     ///
     /// # Errors
     /// A value that could not be taken.
-    pub(super) fn finish(self) -> Result<AnyArguments, StoreError> {
+    pub(crate) fn finish(self) -> Result<AnyArguments, StoreError> {
         match self.1 {
             Some(error) => Err(sqlx::Error::Encode(error)).doing("cannot ask"),
             None => Ok(self.0),
@@ -147,12 +147,12 @@ impl Values {
 }
 
 /// A number of the database, which has a sign, as a count.
-pub(super) fn unsigned(value: i64) -> u64 {
+pub(crate) fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
 }
 
 /// A fingerprint as it was stored.
-pub(super) fn parse_fingerprint(text: &str) -> u64 {
+pub(crate) fn parse_fingerprint(text: &str) -> u64 {
     u64::from_str_radix(text, 16).unwrap_or_default()
 }
 

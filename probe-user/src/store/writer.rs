@@ -128,6 +128,7 @@ impl Writer {
         {
             let mut status = self.shared.status();
             status.readers = Some(connections.readers.clone());
+            status.transactions = Some(connections.transactions.clone());
             if !self.trouble.now {
                 status.state = State::Up;
             }
@@ -258,6 +259,7 @@ impl Writer {
             let mut status = self.shared.status();
             // Its connections end by themselves once nobody uses them any more.
             status.readers = None;
+            status.transactions = None;
             status.state = State::Down(text.clone());
         }
         self.connections = None;

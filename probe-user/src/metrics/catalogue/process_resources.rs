@@ -107,4 +107,13 @@ catalogue! {
         None ProcessResources FedBy::Host;
         "What happened at limits of memory: low, high, max (the limit was hit; v1: failcnt), oom, oom_kill (a process was killed)."
         => "increase(hostprobe_cgroup_memory_events_total{event=\"oom_kill\"}[1h]) > 0"
+
+    CGROUP_PRESSURE_WAITING: Counter<2> = "hostprobe_cgroup_pressure_waiting_seconds_total" ["service", "resource"]
+        Seconds ProcessResources FedBy::Host;
+        "Time for which some task of the service's control groups waited for cpu, memory or io: pressure stall information of cgroup v2, added up over groups. Absent where the kernel does not measure it, and for a service in the root group."
+        => "rate(hostprobe_cgroup_pressure_waiting_seconds_total{resource=\"io\"}[5m]) > 0.2"
+
+    CGROUP_PRESSURE_STALLED: Counter<2> = "hostprobe_cgroup_pressure_stalled_seconds_total" ["service", "resource"]
+        Seconds ProcessResources FedBy::Host;
+        "Time for which no task of the service's control groups could do anything but wait for the resource."
 }

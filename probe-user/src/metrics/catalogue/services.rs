@@ -27,4 +27,9 @@ catalogue! {
         None Services FedBy::Targets;
         "Processes of the service that ended, by exit code or by the signal that killed them; the other label is empty."
         => "increase(hostprobe_process_exits_total{signal=~\"SIGKILL|SIGSEGV|SIGABRT\"}[1h]) > 0"
+
+    SERVICE_TIME_SHARE: Gauge<2> = "hostprobe_service_time_share" ["service", "state"]
+        None Services FedBy::Daemon;
+        "Where the service's time went in the last ten seconds, as a share from 0 to 1; all states of a service add up to 1. States: on_cpu, run_queue, disk, database, network, lock, other, unknown, idle. As /api/verdict has it in its shares, which has the sentence, too."
+        => "max by (service) (hostprobe_service_time_share{state=\"database\"}) > 0.5"
 }

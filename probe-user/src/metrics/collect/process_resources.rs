@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, btree_map::Entry};
 
 use super::{ServiceNames, metric};
 use crate::{
-    host::{GroupReport, HostReport, MEMORY_EVENTS, ProcessReport},
+    host::{GroupReport, HostReport, MEMORY_EVENTS, PRESSURE_RESOURCES, ProcessReport},
     metrics::{families::Families, metric::seconds},
 };
 
@@ -112,5 +112,16 @@ fn group(families: &mut Families, service: &str, group: &GroupReport) {
     );
     for (event, count) in MEMORY_EVENTS.into_iter().zip(counts.memory_events) {
         families.counter(&metric::CGROUP_MEMORY_EVENTS, [service, event], count);
+    }
+    let Some(pressure) = &group.pressure else {
+        return;
+    };
+    for (counter, times) in [
+        (&metric::CGROUP_PRESSURE_WAITING, pressure.waiting_us),
+        (&metric::CGROUP_PRESSURE_STALLED, pressure.stalled_us),
+    ] {
+        for (resource, us) in PRESSURE_RESOURCES.into_iter().zip(times) {
+            families.counter_float(counter, [service, resource], us as f64 / 1e6);
+        }
     }
 }

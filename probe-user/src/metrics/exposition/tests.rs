@@ -308,7 +308,7 @@ fn a_big_host_s_scrape_is_bounded() {
     // Per service: its own counters, and the fifteen latency series that the fixture has of
     // requests, statements and connects, each with its buckets, count and sum; and three of the
     // kernel's histograms of threads and block devices.
-    let series_per_service = 224 + 15 * (19 + 2) + 40 + 3 * (16 + 2);
+    let series_per_service = 239 + 15 * (19 + 2) + 40 + 3 * (16 + 2);
     assert!(
         samples.len() < 50 * 40 * series_per_syscall + 50 * series_per_service + 100,
         "{}",

@@ -20,8 +20,10 @@
 
 mod flight;
 mod pools;
+mod report;
 mod sent;
 mod statement_routes;
+mod statements;
 #[cfg(test)]
 mod tests;
 
@@ -29,118 +31,25 @@ use std::collections::BTreeMap;
 
 use flight::{Flights, InFlight, RequestKey};
 pub use pools::PoolReport;
-use pools::{PoolKey, Pools, Use};
+use pools::Pools;
+pub use report::{DbReport, DbTally, Unattributed};
 use rustc_hash::FxHashMap;
 use sent::Connection;
 use statement_routes::Routes;
 pub use statement_routes::{RouteCount, StatementRoutes};
 
 use super::{
-    ConnectionState,
-    n_plus_one::{Detector, Finding, FindingCounts, Pattern, RouteKey, Settings},
+    n_plus_one::{Detector, Finding, Pattern, RouteKey, Settings},
     other, series,
-    slow::{Slow, SlowStatement, Thresholds, Waiting},
+    slow::{Slow, Thresholds, Waiting},
 };
-use crate::{
-    sql::Operation,
-    wire::{
-        http1::{Begun, End, Exchange},
-        postgres::Statement,
-    },
-};
+use crate::wire::http1::{Begun, End, Exchange};
 use probe_common::payload::PayloadHeader;
 
 /// A pause of the client that ends a burst of statements.
 const BURST_GAP_NS: u64 = 250_000_000;
-/// Executions of a burst that are further apart are not compared.
-const BURST_WINDOW_NS: u64 = 10_000_000_000;
 /// How often what has become quiet is looked for.
 const SWEEP_NS: u64 = 1_000_000_000;
-
-/// Why a statement belongs to no request for certain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Unattributed {
-    /// No request was in flight in the process.
-    NoRequest,
-    /// Only other threads of the process had requests in flight.
-    OtherThread,
-    /// The thread, or the trace, had several requests in flight.
-    SeveralRequests,
-    /// In this process one thread goes on with what another has begun.
-    ThreadChanged,
-    /// The request was over before the statement was.
-    RequestOver,
-    /// The statement was sent unseen, or names the trace of another request, or the request's
-    /// connection could not be followed to its end.
-    RequestUnknown,
-    /// While the request was in flight, records of the thread's connections were lost, or it answered
-    /// a request that was not seen.
-    RecordsLost,
-    /// More statements for different requests were under way on the connection than are remembered.
-    Overflow,
-}
-
-impl Unattributed {
-    /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::NoRequest,
-        Self::OtherThread,
-        Self::SeveralRequests,
-        Self::ThreadChanged,
-        Self::RequestOver,
-        Self::RequestUnknown,
-        Self::RecordsLost,
-        Self::Overflow,
-    ];
-
-    /// Value of the label `reason`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NoRequest => "no_request",
-            Self::OtherThread => "other_thread",
-            Self::SeveralRequests => "several_requests",
-            Self::ThreadChanged => "thread_changed",
-            Self::RequestOver => "request_over",
-            Self::RequestUnknown => "request_unknown",
-            Self::RecordsLost => "records_lost",
-            Self::Overflow => "overflow",
-        }
-    }
-}
-
-/// Statements, and the time for which at least one of them was under way on its connection.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DbTally {
-    /// Statements.
-    pub statements: u64,
-    /// Nanoseconds.
-    pub ns: u64,
-}
-
-impl DbTally {
-    fn add(&mut self, other: Self) {
-        self.statements = self.statements.saturating_add(other.statements);
-        self.ns = self.ns.saturating_add(other.ns);
-    }
-}
-
-/// What one service asked its databases, and for which requests. The statements of both tables are
-/// all that it sent, but for those of requests that are still in flight.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DbReport {
-    /// By request.
-    pub routes: BTreeMap<RouteKey, DbTally>,
-    /// What belongs to no request for certain.
-    pub unattributed: BTreeMap<Unattributed, DbTally>,
-    /// The requests that statements were for, by fingerprint.
-    pub statement_routes: StatementRoutes,
-    /// Times that an N+1 was found.
-    pub n_plus_one: FindingCounts,
-    /// Times that a repeated query was found.
-    pub repeated: FindingCounts,
-    /// Its pools; `None` when it never had a connection.
-    pub pools: Option<PoolReport>,
-}
 
 /// A call, as far as it matters who made it and when.
 #[derive(Debug, Clone, Copy)]
@@ -301,179 +210,6 @@ impl Correlation {
         self.flights.blinds(call.stream, call.tid);
     }
 
-    /// A client of Postgres has sent something.
-    pub(super) fn statement_sent(&mut self, call: &Call) {
-        let owner = self.flights.of_thread(call);
-        let connection = self
-            .connections
-            .entry(call.stream)
-            .or_insert_with(|| Connection::new(call.service));
-        connection.sends(call, owner);
-        if let Some((key, Use::Free | Use::Unknown)) = connection.pool {
-            let saturated_ns = self.pools.saturated_ns(key, call.started_ns);
-            connection.taken_ns = saturated_ns.unwrap_or(0);
-        }
-    }
-
-    /// A client's connection to Postgres is in this state now; `None` when it is over.
-    pub(super) fn connection_is(&mut self, call: &Call, peer: u32, state: Option<ConnectionState>) {
-        let connection = self
-            .connections
-            .entry(call.stream)
-            .or_insert_with(|| Connection::new(call.service));
-        let before = connection.pool;
-        // The process may change, as when a worker inherits a connection.
-        let key = PoolKey {
-            tgid: call.tgid,
-            peer,
-        };
-        let now = Use::of(state).map(|it| (key, it));
-        if before == now {
-            return;
-        }
-        connection.pool = now;
-        let service = connection.service;
-        if let Some((old, it)) = before.filter(|(old, _)| *old != key) {
-            let requests = self.flights.of_process(old.tgid);
-            let change = (Some(it), None);
-            self.pools
-                .change(service, old, change, requests, call.ended_ns);
-        }
-        let stayed = before.filter(|(old, _)| *old == key).map(|(_, it)| it);
-        let requests = self.flights.of_process(key.tgid);
-        let change = (stayed, now.map(|(_, it)| it));
-        self.pools
-            .change(service, key, change, requests, call.ended_ns);
-    }
-
-    /// A client of Postgres has received something.
-    pub(super) fn answer_received(&mut self, call: &Call) {
-        let connection = self.connections.get(&call.stream);
-        if connection.is_some_and(|connection| connection.receives_for_another(call)) {
-            self.flights.moves(call.tgid);
-        }
-    }
-
-    /// A statement of a client has ended; `slow` if it was.
-    pub(super) fn statement(
-        &mut self,
-        stream: u64,
-        service: u16,
-        statement: &Statement,
-        slow: Option<Box<SlowStatement>>,
-    ) {
-        let connection = self
-            .connections
-            .entry(stream)
-            .or_insert_with(|| Connection::new(service));
-        let tally = DbTally {
-            statements: 1,
-            ns: connection.share_ns(statement),
-        };
-        let by_thread = connection.owner(statement);
-        let pool = connection.pool.map(|(key, _)| key);
-        let taken = pool.map(|key| (key.peer, connection.taken_ns));
-        match self.owner(service, statement, by_thread) {
-            Ok(owner) => {
-                self.attributed(owner, tally, statement, taken);
-                if let Some(slow) = slow {
-                    self.wait(owner, slow);
-                }
-            }
-            Err(why) => {
-                if let Some(slow) = slow {
-                    self.slow.hand_out(*slow);
-                }
-                self.unattributed(service, why, tally);
-                self.in_burst(stream, statement);
-            }
-        }
-    }
-
-    /// The request of a statement, and whether its trace or its thread tells.
-    fn owner(
-        &self,
-        service: u16,
-        statement: &Statement,
-        by_thread: Result<RequestKey, Unattributed>,
-    ) -> Result<Owner, Unattributed> {
-        let by_thread = by_thread.and_then(|key| {
-            let over = !self.flights.contains(key);
-            if over {
-                Err(Unattributed::RequestOver)
-            } else {
-                Ok(key)
-            }
-        });
-        let Some(traceparent) = statement.traceparent else {
-            return by_thread.map(Owner::Thread);
-        };
-        let trace = traceparent.trace_id;
-        match self.flights.of_trace(service, trace) {
-            Ok(Some(key)) if self.flights.began_before(key, statement.started_ns) => {
-                Ok(Owner::Trace(key))
-            }
-            // What the program says counts more than what its threads do.
-            Ok(Some(_)) => Err(Unattributed::RequestUnknown),
-            Ok(None) => match by_thread {
-                Ok(key) if self.flights.trace_of(key).is_some() => {
-                    Err(Unattributed::RequestUnknown)
-                }
-                by_thread => by_thread.map(Owner::Thread),
-            },
-            Err(why) => match by_thread {
-                Ok(key) if self.flights.trace_of(key) == Some(trace) => Ok(Owner::Thread(key)),
-                _ => Err(why),
-            },
-        }
-    }
-
-    /// `taken`: the server, and for how long its pool had been saturated when the connection was
-    /// taken.
-    fn attributed(
-        &mut self,
-        owner: Owner,
-        tally: DbTally,
-        statement: &Statement,
-        taken: Option<(u32, u64)>,
-    ) {
-        let (Owner::Thread(key) | Owner::Trace(key)) = owner;
-        let Some(request) = self.flights.get_mut(key) else {
-            return;
-        };
-        // Only the first statement tells; a request has no more than one first.
-        for (peer, saturated_ns) in std::mem::take(&mut request.saturated) {
-            if let Some((_, taken_ns)) = taken.filter(|(to, _)| *to == peer) {
-                request.waited_ns = taken_ns.checked_sub(saturated_ns).filter(|ns| *ns > 0);
-            }
-        }
-        if let Some(sql) = &statement.sql {
-            request.executed.add(sql.fingerprint);
-        }
-        match owner {
-            Owner::Thread(_) => {
-                request.by_thread.add(tally);
-                let began_ns = statement.started_ns.unwrap_or(0);
-                request.latest_ns = request.latest_ns.max(began_ns);
-            }
-            Owner::Trace(_) => request.by_trace.add(tally),
-        }
-        self.detector
-            .observe(&mut request.scope, request.service, statement, u64::MAX);
-    }
-
-    /// A slow statement waits for the route of its request.
-    fn wait(&mut self, owner: Owner, statement: Box<SlowStatement>) {
-        let (Owner::Thread(key) | Owner::Trace(key)) = owner;
-        match self.flights.get_mut(key) {
-            Some(request) if self.slow.may_wait() => request.slow.push(Waiting {
-                statement,
-                by_trace: matches!(owner, Owner::Trace(_)),
-            }),
-            _ => self.slow.hand_out(*statement),
-        }
-    }
-
     /// Hands out the slow statements of a request, with its route where that is certain.
     fn release<'a>(
         &mut self,
@@ -507,24 +243,6 @@ impl Correlation {
     fn unattributed(&mut self, service: u16, why: Unattributed, tally: DbTally) {
         let service = self.services.entry(service).or_default();
         service.unattributed.entry(why).or_default().add(tally);
-    }
-
-    /// Compares what belongs to no request with its neighbours on the connection.
-    fn in_burst(&mut self, stream: u64, statement: &Statement) {
-        let Some(connection) = self.connections.get_mut(&stream) else {
-            return;
-        };
-        let (service, burst) = (connection.service, &mut connection.burst);
-        let began_ns = statement.started_ns.unwrap_or(0);
-        if began_ns.saturating_sub(burst.ended_ns()) > BURST_GAP_NS {
-            self.detector.close(burst, service, None);
-        }
-        self.detector
-            .observe(burst, service, statement, BURST_WINDOW_NS);
-        let operation = statement.sql.as_ref().map(|sql| sql.operation);
-        if let Some(Operation::Commit | Operation::Rollback | Operation::Discard) = operation {
-            self.detector.close(burst, service, None);
-        }
     }
 
     /// A connection has ended, or is not followed any more; `serials` are the requests on it that
@@ -633,11 +351,4 @@ impl Correlation {
     pub(super) fn not_compared(&self) -> u64 {
         self.detector.not_compared()
     }
-}
-
-/// What tells a statement's request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    Thread(RequestKey),
-    Trace(RequestKey),
 }

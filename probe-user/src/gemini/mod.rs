@@ -1,0 +1,11 @@
+//! Calls of Gemini's models: what they used, what they cost, and the limits that hold.
+
+mod call;
+mod prices;
+mod usage;
+
+pub use call::{
+    Call, CallId, Cost, ErrorCode, Operation, Outcome, PriceVersion, Source, UNKNOWN_FEATURE,
+};
+pub use prices::{Prices, PricesError, Problem as PriceProblem};
+pub use usage::{Audio, Format, MAX_TOKENS, Mismatch, Usage, UsageError};
