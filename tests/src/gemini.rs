@@ -1,7 +1,11 @@
 //! A server that speaks the shapes of the Gemini API over TLS, and programs that use Google's SDK.
 
 use std::{
-    collections::BTreeMap, io::Write as _, net::SocketAddr, path::PathBuf, process::Command,
+    collections::BTreeMap,
+    io::Write as _,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context, Result, bail};
@@ -34,7 +38,8 @@ pub fn python() -> Result<PathBuf> {
 pub struct Upstream {
     process: Process,
     address: SocketAddr,
-    certificate: Option<Certificate>,
+    /// Its certificate's authority.
+    authority: Option<PathBuf>,
     _directory: TempDir,
 }
 
@@ -85,8 +90,8 @@ impl Upstream {
     /// As [`python`], or openssl is not installed.
     pub fn start() -> Result<Self> {
         let directory = TempDir::with_prefix("hostprobe-gemini-")?;
-        let certificate = Certificate::create(directory.path())?;
-        Self::start_at(free_address()?, directory, Some(certificate))
+        let signed = Certificate::signed(directory.path())?;
+        Self::start_at(free_address()?, directory, Some(signed))
     }
 
     /// Starts it without TLS.
@@ -100,14 +105,14 @@ impl Upstream {
     fn start_at(
         address: SocketAddr,
         directory: TempDir,
-        certificate: Option<Certificate>,
+        signed: Option<(Certificate, PathBuf)>,
     ) -> Result<Self> {
         let mut command = Command::new(python()?);
         command
             .arg(repository().join("tests/apps/gemini/upstream.py"))
             .args(["--port", &address.port().to_string()])
             .env("PYTHONDONTWRITEBYTECODE", "1");
-        if let Some(certificate) = &certificate {
+        if let Some((certificate, _)) = &signed {
             command
                 .arg("--certificate")
                 .arg(&certificate.certificate)
@@ -125,7 +130,7 @@ impl Upstream {
         Ok(Self {
             process,
             address,
-            certificate,
+            authority: signed.map(|(_, authority)| authority),
             _directory: directory,
         })
     }
@@ -142,16 +147,16 @@ impl Upstream {
 
     /// Its base URL.
     pub fn url(&self) -> String {
-        let scheme = if self.certificate.is_some() { "https" } else { "http" };
+        let scheme = self.authority.as_ref().map_or("http", |_| "https");
         format!("{scheme}://localhost:{}", self.address.port())
     }
 
-    /// Its certificate, which is its own authority.
+    /// The certificate, PEM, of the authority that its clients have to trust.
     ///
     /// # Panics
     /// It was started without TLS.
-    pub fn certificate(&self) -> &Certificate {
-        self.certificate.as_ref().expect("it was started with TLS")
+    pub fn authority(&self) -> &Path {
+        self.authority.as_deref().expect("it was started with TLS")
     }
 
     /// The calls that are over, in the order of their ends.

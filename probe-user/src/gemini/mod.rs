@@ -2,6 +2,7 @@
 
 mod call;
 mod prices;
+pub mod stream;
 mod usage;
 
 pub use call::{

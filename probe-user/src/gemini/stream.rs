@@ -305,10 +305,6 @@ impl Reading {
         self.complete = match self.form {
             Form::Unknown => false,
             Form::Json => {
-                // A number alone ends with the text.
-                let (summary, errors) = (&mut self.summary, &mut self.errors);
-                self.scanner
-                    .push(b"\n", &mut |found| take(summary, errors, found));
                 let complete = self.scanner.is_complete();
                 if !complete {
                     note(&mut self.summary.problems, Problem::Json);

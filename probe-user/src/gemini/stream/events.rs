@@ -157,7 +157,9 @@ impl Lines {
             }
             // A comment has no name.
             Some(name) if name.is_empty() || FIELDS.contains(&name) => Line::Ignored,
-            None if begin.len() < LONGEST && FIELDS.iter().any(|field| field.starts_with(begin)) => {
+            None if begin.len() < LONGEST
+                && FIELDS.iter().any(|field| field.starts_with(begin)) =>
+            {
                 return;
             }
             _ => {

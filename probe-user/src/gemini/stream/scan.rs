@@ -222,7 +222,9 @@ impl<S: Shape> Scanner<S> {
                 self.ended += u64::from(self.arrays == 0);
             }
             b'{' => self.enter(S::DOCUMENT, found),
-            _ => self.begin_value(byte, None),
+            // An answer is an object; an array may hold anything.
+            _ if self.arrays > 0 => self.begin_value(byte, None),
+            _ => self.state = State::Broken,
         }
     }
 
@@ -349,11 +351,7 @@ impl<S: Shape> Scanner<S> {
         self.value.extend_from_slice(kept);
     }
 
-    fn end_value(
-        &mut self,
-        want: Option<S::Want>,
-        found: &mut dyn FnMut(Found<'_, S, S::Want>),
-    ) {
+    fn end_value(&mut self, want: Option<S::Want>, found: &mut dyn FnMut(Found<'_, S, S::Want>)) {
         if let Some(want) = want {
             if self.value.len() > MAX_VALUE {
                 found(Found::TooLarge(want));

@@ -114,13 +114,17 @@ fn both_formats_are_read_plain_and_streamed() {
         assert_eq!(summary.usage.as_ref().unwrap().format, Format::Interactions);
         assert_eq!(summary.response_id.as_deref(), Some("v1_x"));
         assert_eq!(summary.model_version.as_deref(), Some("gemini-3-pro"));
-        assert!(summary.complete && summary.problems.is_empty(), "{summary:?}");
+        assert!(
+            summary.complete && summary.problems.is_empty(),
+            "{summary:?}"
+        );
     }
 }
 
 #[test]
 fn an_interaction_that_failed_is_an_error_though_its_status_is_200() {
-    let failed = json!({"event_type": "error", "error": {"code": "https://x/errors/y", "message": "m"}});
+    let failed =
+        json!({"event_type": "error", "error": {"code": "https://x/errors/y", "message": "m"}});
     let summary = read_text(EVENTS, &sse(&[failed]));
     let other = ApiError {
         code: None,
@@ -142,11 +146,19 @@ fn errors_are_found_in_whatever_form_they_come() {
     for (kind, text, begun) in [
         (JSON, error.to_string(), false),
         (JSON, format!("[{pretty}]"), false),
-        (EVENTS, good.clone() + &sse(std::slice::from_ref(&error)), true),
+        (
+            EVENTS,
+            good.clone() + &sse(std::slice::from_ref(&error)),
+            true,
+        ),
         // As the API does when a stream breaks.
         (EVENTS, good.clone() + &pretty, true),
         (EVENTS, pretty.clone() + "\n", false),
-        (JSON, format!("[{},\n{pretty}]", chunk("a", Some((7, 1)))), true),
+        (
+            JSON,
+            format!("[{},\n{pretty}]", chunk("a", Some((7, 1)))),
+            true,
+        ),
     ] {
         let summary = read_text(kind, &text);
         let expected = ApiError {
@@ -304,10 +316,7 @@ fn what_the_model_says_is_not_taken_for_what_the_api_says() {
     answer["candidates"][0]["usageMetadata"] = json!({"promptTokenCount": 1000});
     answer["candidates"][0]["error"] = json!({"code": 500});
     answer["args"] = json!({"usageMetadata": {"promptTokenCount": 1000}, "id": "no"});
-    for (kind, text) in [
-        (JSON, answer.to_string()),
-        (EVENTS, sse(&[answer])),
-    ] {
+    for (kind, text) in [(JSON, answer.to_string()), (EVENTS, sse(&[answer]))] {
         let summary = read_text(kind, &text);
         assert_eq!(tokens(&summary), Some((7, 3)));
         assert_eq!(summary.error, None);
@@ -381,7 +390,8 @@ fn any_chunk() -> impl Strategy<Value = Value> {
     let depth = 0_usize..6;
     (text, counts, depth, any::<bool>()).prop_map(|(text, counts, depth, error)| {
         let mut chunk = chunk(&text, counts);
-        let mut nested = json!({"usageMetadata": {"promptTokenCount": 77}, "n": -1.5e3, "b": [true, null]});
+        let mut nested =
+            json!({"usageMetadata": {"promptTokenCount": 77}, "n": -1.5e3, "b": [true, null]});
         for _ in 0..depth {
             nested = json!([{"functionCall": nested}, text]);
         }
@@ -404,7 +414,10 @@ fn reference(chunks: &[Value]) -> (Option<(u64, u64)>, bool) {
             }
         }
     }
-    (found, chunks.iter().any(|chunk| chunk.get("error").is_some()))
+    (
+        found,
+        chunks.iter().any(|chunk| chunk.get("error").is_some()),
+    )
 }
 
 fn pieces<'a>(bytes: &'a [u8], cuts: &[prop::sample::Index]) -> Vec<&'a [u8]> {
