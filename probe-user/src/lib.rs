@@ -17,4 +17,5 @@ pub mod store;
 pub mod targets;
 pub mod traffic;
 pub mod verdict;
+pub mod vitals;
 pub mod wire;

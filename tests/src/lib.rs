@@ -17,6 +17,7 @@
 )]
 
 pub mod bench;
+pub mod catalogue;
 pub mod checks;
 pub mod control_group;
 pub mod drivers;
@@ -28,6 +29,7 @@ pub mod pgbouncer;
 pub mod postgres;
 pub mod probe;
 pub mod process;
+pub mod prometheus;
 pub mod servers;
 pub mod site;
 pub mod store;

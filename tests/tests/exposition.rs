@@ -1,17 +1,15 @@
 //! The exposition, read by those who will read it: promtool, the reference parser, Prometheus.
 
-use std::{fmt::Write as _, path::Path, process::Command, process::Stdio};
+use std::{path::Path, process::Command, process::Stdio};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use end_to_end::{
-    http,
-    probe::{Config, Probe, free_address},
+    probe::{Config, Probe},
     process::{Process, run_stopped},
+    prometheus::{Prometheus, Setup},
     site::{Site, need, repository},
-    waiting::{self, PATIENCE},
     web,
 };
-use tempfile::TempDir;
 
 const OPENMETRICS: &str = "application/openmetrics-text;version=1.0.0";
 
@@ -97,51 +95,21 @@ fn the_reference_parser_accepts_openmetrics() -> Result<()> {
 
 #[test]
 fn a_real_prometheus_scrapes_it() -> Result<()> {
-    let program = need("prometheus", "prometheus")?;
     let shown = Shown::start()?;
-    let address = free_address()?;
-    let directory = TempDir::new()?;
-    let mut config = String::from("global: {scrape_interval: 1s}\nscrape_configs:\n");
-    writeln!(
-        config,
-        "- job_name: hostprobe\n  static_configs: [{{targets: ['{}']}}]",
-        shown.probe.address()
-    )?;
-    let file = directory.path().join("prometheus.yml");
-    std::fs::write(&file, config)?;
-    let mut command = Command::new(program);
-    command
-        .arg(format!("--config.file={}", file.display()))
-        .arg(format!(
-            "--storage.tsdb.path={}",
-            directory.path().join("data").display()
-        ))
-        .arg(format!("--web.listen-address={address}"));
-    let mut prometheus = Process::spawn("prometheus", command)?;
-
-    let mut query = |expression: &str| -> Result<f64> {
-        let path = format!("/api/v1/query?query={expression}");
-        waiting::until(&format!("{expression} has a value"), PATIENCE, || {
-            if let Some(status) = prometheus.ended()? {
-                bail!("prometheus ended with {status}:\n{}", prometheus.output()?);
-            }
-            let Ok(answer) = http::get(address, &path, &[]) else {
-                return Ok(None);
-            };
-            if answer.status != 200 {
-                return Ok(None);
-            }
-            let json: serde_json::Value = serde_json::from_str(&answer.body)?;
-            let value = &json["data"]["result"][0]["value"][1];
-            Ok(value.as_str().and_then(|value| value.parse().ok()))
-        })
+    let prometheus = Prometheus::start(&Setup {
+        targets: vec![shown.probe.address()],
+        ..Setup::default()
+    })?;
+    let query = |expression: &str| -> Result<f64> {
+        let samples = prometheus.query_until_data(expression)?;
+        Ok(samples.first().context("no sample")?.value)
     };
     ensure!(query("up")? == 1.0, "Prometheus can't read the exposition");
     let probe_has = shown.probe.metrics()?;
     let calls = query("sum(hostprobe_syscalls_total)")?;
     let has = probe_has.sum("hostprobe_syscalls_total", &[]);
     ensure!(calls > 0.0 && calls <= has, "{calls} of {has} calls");
-    let refused = query("sum(hostprobe_tcp_connect_errors_total%7Bservice=%22client%22%7D)")?;
+    let refused = query("sum(hostprobe_tcp_connect_errors_total{service=\"client\"})")?;
     ensure!(
         (refused - 7.0).abs() < f64::EPSILON,
         "{refused} of 7 refusals"

@@ -24,6 +24,7 @@ const DOCUMENTS: &[&str] = &[
     "LICENSE-MIT",
     "README.md",
     "deploy/hostprobe.example.toml",
+    "probe-user/src/vitals/script/LICENSE-web-vitals",
 ];
 
 /// Shells, and the names under which they look for completions.

@@ -1,13 +1,13 @@
-//! `cargo xtask generate`: checked-in files that are made from the program itself.
+//! `cargo xtask generate`: checked-in files that are made from the program itself or by its build.
 
 use std::{fs, path::Path};
 
 use anyhow::{Context as _, Result, bail};
 use xshell::cmd;
 
-use crate::{build, workspace::Workspace};
+use crate::{build, page_script, workspace::Workspace};
 
-/// Write the checked-in files that are made from the program (docs/METRICS.md)
+/// Write the checked-in files that are made: docs/METRICS.md, and vitals.js from web/vitals
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Change nothing; fail and name the files that are not current
@@ -19,10 +19,12 @@ pub(crate) struct Arguments {
 const FILES: &[(&str, &str)] = &[("docs/METRICS.md", "metrics")];
 
 pub(crate) fn main(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
-    let binary = build::build(workspace)?.binary;
     if arguments.check {
-        return check(workspace, &binary);
+        return check(workspace, &build::build(workspace)?.binary);
     }
+    // The daemon has the script inside.
+    page_script::write(workspace)?;
+    let binary = build::build(workspace)?.binary;
     for (file, name) in FILES {
         let made = made(workspace, &binary, name)?;
         let path = workspace.path(file);
@@ -32,13 +34,13 @@ pub(crate) fn main(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// Fails if a checked-in file differs from what the program says now.
+/// Fails if a checked-in file differs from what the program or a build makes now.
 pub(crate) fn check(workspace: &Workspace, binary: &Path) -> Result<()> {
-    let mut stale = Vec::new();
+    let mut stale = page_script::stale(workspace)?;
     for (file, name) in FILES {
         let checked_in = fs::read(workspace.path(file)).ok();
         if checked_in != Some(made(workspace, binary, name)?) {
-            stale.push(*file);
+            stale.push((*file).to_owned());
         }
     }
     if !stale.is_empty() {
@@ -47,7 +49,8 @@ pub(crate) fn check(workspace: &Workspace, binary: &Path) -> Result<()> {
             stale.join(", ")
         );
     }
-    println!("generate: all {} generated files are current", FILES.len());
+    let count = FILES.len() + page_script::count();
+    println!("generate: all {count} generated files are current");
     Ok(())
 }
 

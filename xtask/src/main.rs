@@ -11,6 +11,7 @@ mod build;
 mod ci;
 mod dist;
 mod generate;
+mod page_script;
 mod run;
 mod setup;
 mod steps;

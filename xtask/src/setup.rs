@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use xshell::cmd;
 
 use crate::{
-    bpf_toolchain,
+    bpf_toolchain, page_script,
     workspace::{Workspace, find_cargo_binary, find_command, is_root},
 };
 
@@ -83,6 +83,8 @@ enum Source {
     },
     /// A component of the toolchain that runs this.
     Rustup(&'static str),
+    /// The npm packages of the script for web pages.
+    PageScript,
 }
 
 const NEEDS: &[Need] = &[
@@ -180,9 +182,31 @@ const NEEDS: &[Need] = &[
     Need {
         group: Group::Test,
         name: "Node.js",
-        why: "the tests watch a server on its http module",
+        why: "the tests watch a server on its http module; the script for web pages is tested in it",
         met: Met::Command("node"),
         source: Source::Apt(&["nodejs"]),
+    },
+    Need {
+        group: Group::Test,
+        name: "npm",
+        why: "installs what the script for web pages is built and checked with",
+        met: Met::Command("npm"),
+        source: Source::Apt(&["npm"]),
+    },
+    Need {
+        group: Group::Test,
+        name: "npm packages of web/vitals",
+        why: "the library, the bundler and the compiler of the script for web pages, as its lock file \
+              names them",
+        met: Met::By(page_script::has_packages),
+        source: Source::PageScript,
+    },
+    Need {
+        group: Group::Test,
+        name: "Chromium",
+        why: "the tests open pages in it, without a window, and read what the probe got of them",
+        met: Met::Command("chromium"),
+        source: Source::Apt(&["chromium"]),
     },
     Need {
         group: Group::Test,
@@ -238,6 +262,18 @@ const NEEDS: &[Need] = &[
                 .all(|name| find_command(name).is_some())
         }),
         source: Source::Apt(&["prometheus"]),
+    },
+    Need {
+        group: Group::Test,
+        name: "Alertmanager and amtool",
+        why: "the tests follow an alert to whom it is sent; Debian starts another one on port 9093, which \
+              they do not need",
+        met: Met::By(|_| {
+            ["prometheus-alertmanager", "amtool"]
+                .iter()
+                .all(|name| find_command(name).is_some())
+        }),
+        source: Source::Apt(&["prometheus-alertmanager"]),
     },
     Need {
         group: Group::Bench,
@@ -333,7 +369,7 @@ pub(crate) fn ensure(workspace: &Workspace, groups: &[Group]) -> Result<()> {
     }
     install_packages(workspace, &packages)?;
     for need in &missing {
-        install_with_cargo(workspace, need)?;
+        install_other(workspace, need)?;
     }
     let (_, missing) = partition(workspace, groups);
     if !missing.is_empty() {
@@ -412,7 +448,7 @@ fn packages(missing: &[&Need]) -> Vec<&'static str> {
         .iter()
         .flat_map(|need| match need.source {
             Source::Apt(packages) => packages,
-            Source::Cargo { .. } | Source::Rustup(_) => &[],
+            Source::Cargo { .. } | Source::Rustup(_) | Source::PageScript => &[],
         })
         .copied()
         .collect()
@@ -433,6 +469,7 @@ fn how(need: &Need) -> String {
             format!("{environment}cargo install {}", arguments.join(" "))
         }
         Source::Rustup(component) => format!("rustup component add {component}"),
+        Source::PageScript => "npm ci --ignore-scripts (in web/vitals)".to_owned(),
     }
 }
 
@@ -488,7 +525,7 @@ fn install_packages(workspace: &Workspace, packages: &[&str]) -> Result<()> {
     .context("installing packages")
 }
 
-fn install_with_cargo(workspace: &Workspace, need: &Need) -> Result<()> {
+fn install_other(workspace: &Workspace, need: &Need) -> Result<()> {
     match need.source {
         Source::Apt(_) => Ok(()),
         Source::Cargo {
@@ -516,6 +553,7 @@ fn install_with_cargo(workspace: &Workspace, need: &Need) -> Result<()> {
                 .run()
                 .with_context(|| format!("installing {}", need.name))
         }
+        Source::PageScript => page_script::install_packages(workspace),
     }
 }
 
@@ -536,7 +574,7 @@ mod tests {
                         "{text}"
                     );
                 }
-                Source::Cargo { .. } | Source::Rustup(_) => {
+                Source::Cargo { .. } | Source::Rustup(_) | Source::PageScript => {
                     assert!(text.contains(&how(need)), "{text}");
                 }
             }

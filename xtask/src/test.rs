@@ -10,16 +10,17 @@ use xshell::Cmd;
 
 use crate::{
     build::{self, Built},
+    page_script,
     setup::{self, Group},
     steps::{Outcome, Steps},
     vm_test,
     workspace::{Workspace, is_root},
 };
 
-/// Run all tests: unit, end to end, kernel matrix
+/// Run all tests: unit, the page script in Node, end to end, kernel matrix
 ///
 /// Needs root for the last two: they load kernel programs. Installs what is missing and builds
-/// first. All three are run, whatever failed, and a summary ends the output.
+/// first. All parts are run, whatever failed, and a summary ends the output.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// Only tests whose name contains this; leaves the kernel matrix out
@@ -34,7 +35,7 @@ pub(crate) fn main(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
     steps.finish()
 }
 
-/// The three parts, as steps.
+/// The parts, as steps.
 pub(crate) fn run(workspace: &Workspace, built: &Built, steps: &mut Steps, filter: Option<&str>) {
     steps.run("unit tests", || {
         let command = workspace
@@ -49,6 +50,9 @@ pub(crate) fn run(workspace: &Workspace, built: &Built, steps: &mut Steps, filte
             .args(filter);
         cargo_test(command, filter)
     });
+    if filter.is_none() {
+        steps.run("page script", || page_script::test(workspace));
+    }
     steps.run("end to end", || {
         if !is_root() {
             bail!("needs root: it loads kernel programs");
@@ -64,7 +68,9 @@ pub(crate) fn run(workspace: &Workspace, built: &Built, steps: &mut Steps, filte
         cargo_test(command, filter)
     });
     if let Some(filter) = filter {
-        println!("\nthe kernel matrix was left out: only tests with `{filter}` in their name");
+        println!(
+            "\nthe page script and the kernel matrix were left out: only tests with `{filter}` in their name"
+        );
     } else {
         steps.run("kernel matrix", || {
             vm_test::run(workspace, built, &vm_test::Arguments::default())

@@ -59,6 +59,11 @@ def search():
     ask("SELECT count(*) FROM generate_series(1, 3000000) n WHERE n % 7 = 0")
 
 
+def fails():
+    """What a bug looks like."""
+    raise RuntimeError("on demand")
+
+
 def nothing():
     """Answers at once."""
 
@@ -68,6 +73,7 @@ ROUTES = {
     "/disk": disk,
     "/database": database,
     "/search": search,
+    "/fails": fails,
     "/health": nothing,
 }
 

@@ -1,0 +1,3 @@
+//! What the users' browsers say: vitals, errors, actions, and whether they are within budgets.
+
+pub mod script;
