@@ -219,10 +219,12 @@ pub struct Stream {
 kernel_abi!(Stream, 32);
 
 /// Whether a request that begins like this may be one to an AI model: `POST`, and a path with a segment
-/// `models` or one that begins with `interac`. Runs in the kernel; the daemon looks at host and path.
+/// `models`, or one that begins as `tunedModels`, `endpoints` and `interactions` do. Runs in the kernel; the daemon looks at host and path.
 #[inline(always)]
 pub fn names_a_model(start: &[u8; REQUEST_START]) -> bool {
     const MODELS: u64 = u64::from_be_bytes(*b"/models/");
+    const TUNED: u64 = u64::from_be_bytes(*b"/tunedMo");
+    const ENDPOINTS: u64 = u64::from_be_bytes(*b"/endpoin");
     const INTERACTIONS: u64 = u64::from_be_bytes(*b"/interac");
     if u32::from_be_bytes([start[0], start[1], start[2], start[3]]) != POST {
         return false;
@@ -231,7 +233,7 @@ pub fn names_a_model(start: &[u8; REQUEST_START]) -> bool {
     // By single bytes: the verifier allows nothing else at offsets that are not aligned.
     for byte in start {
         window = window << 8 | *byte as u64;
-        if window == MODELS || window == INTERACTIONS {
+        if matches!(window, MODELS | TUNED | ENDPOINTS | INTERACTIONS) {
             return true;
         }
     }
@@ -428,6 +430,8 @@ mod tests {
             "POST /v1/models/gemini-3-pro:streamGenerateContent?alt=sse HTTP/1.1\r\n",
             "POST /v1beta1/projects/a-project-of-thirty-characters/locations/northamerica-northeast1/publishers/google/models/gemini-2.5-pro:generateContent HTTP/1.1\r\n",
             "POST /v1beta/interactions HTTP/1.1\r\n",
+            "POST /v1beta/tunedModels/mine:generateContent HTTP/1.1\r\n",
+            "POST /v1/projects/p/locations/l/endpoints/42:generateContent HTTP/1.1\r\n",
             "POST /proxy/of/somebody/v1/models/x:countTokens HTTP/1.1\r\n",
         ] {
             assert!(asks(request), "{request}");

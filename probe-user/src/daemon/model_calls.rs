@@ -7,7 +7,7 @@ use tokio::sync::mpsc::Receiver;
 
 use super::{Daemon, decoding::now_ns};
 use crate::{
-    gemini::{Call, Cost, Gemini, Source, UNKNOWN_FEATURE},
+    gemini::{Call, Cost, Source, UNKNOWN_FEATURE},
     store::now_ms,
     traffic::ModelCall,
 };
@@ -19,16 +19,17 @@ pub const WAITING: usize = 4_096;
 const UNKNOWN_MODEL: &str = "unknown";
 
 impl Daemon {
-    /// Takes what comes, until the decoder is gone and everything it sent was taken.
+    /// Names what comes and hands it to `observe`, until the decoder is gone and everything it sent was
+    /// taken.
     pub async fn keep_model_calls(
         self: Arc<Self>,
-        gemini: Gemini,
+        observe: impl Fn(Call),
         mut calls: Receiver<ModelCall>,
     ) {
         let host = self.store.host();
         while let Some(call) = calls.recv().await {
             let service = self.service_name(call.service);
-            gemini.observe(named(call, service, &host));
+            observe(named(call, service, &host));
         }
     }
 }
@@ -102,7 +103,10 @@ mod tests {
             let named = named(call(feature, route), "shop".to_owned(), "host");
             assert_eq!(named.feature, expected);
             assert_eq!(named.route.as_deref(), route);
-            assert_eq!((named.source, named.model.as_str()), (Source::Wire, "unknown"));
+            assert_eq!(
+                (named.source, named.model.as_str()),
+                (Source::Wire, "unknown")
+            );
             assert!(named.duration_ns >= 5_000_000);
             assert!((now_ms() - named.at_ms).abs() < 60_000);
         }

@@ -67,17 +67,49 @@ mod tests {
         use Operation::{CountTokens, Embed, GenerateContent, Interactions, Other, Stream};
         let vertex = "/v1beta1/projects/p/locations/us-central1";
         for (path, model, operation) in [
-            ("/v1beta/models/gemini-2.5-flash:generateContent", "gemini-2.5-flash", GenerateContent),
-            ("/v1/models/gemini-3-pro:streamGenerateContent", "gemini-3-pro", Stream),
+            (
+                "/v1beta/models/gemini-2.5-flash:generateContent",
+                "gemini-2.5-flash",
+                GenerateContent,
+            ),
+            (
+                "/v1/models/gemini-3-pro:streamGenerateContent",
+                "gemini-3-pro",
+                Stream,
+            ),
             ("/some/proxy/v1/models/m:countTokens/", "m", CountTokens),
-            ("/v1beta/models/gemini-embedding-001:batchEmbedContents", "gemini-embedding-001", Embed),
+            (
+                "/v1beta/models/gemini-embedding-001:batchEmbedContents",
+                "gemini-embedding-001",
+                Embed,
+            ),
             ("/v1beta/models/m%3AgenerateContent", "m", GenerateContent),
-            ("/v1beta/tunedModels/mine:generateContent", "tunedModels/mine", GenerateContent),
-            (&format!("{vertex}/publishers/google/models/g:generateContent"), "g", GenerateContent),
-            (&format!("{vertex}/endpoints/42:streamGenerateContent"), "endpoints/42", Stream),
-            ("/v1beta/models/imagen-4.0-generate-001:predict", "imagen-4.0-generate-001", Other),
+            (
+                "/v1beta/tunedModels/mine:generateContent",
+                "tunedModels/mine",
+                GenerateContent,
+            ),
+            (
+                &format!("{vertex}/publishers/google/models/g:generateContent"),
+                "g",
+                GenerateContent,
+            ),
+            (
+                &format!("{vertex}/endpoints/42:streamGenerateContent"),
+                "endpoints/42",
+                Stream,
+            ),
+            (
+                "/v1beta/models/imagen-4.0-generate-001:predict",
+                "imagen-4.0-generate-001",
+                Other,
+            ),
         ] {
-            assert_eq!(target(path), Some((Some(model.to_owned()), operation)), "{path}");
+            assert_eq!(
+                target(path),
+                Some((Some(model.to_owned()), operation)),
+                "{path}"
+            );
         }
         for path in ["/v1beta/interactions", &format!("{vertex}/interactions")] {
             assert_eq!(target(path), Some((None, Interactions)), "{path}");

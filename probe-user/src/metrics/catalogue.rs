@@ -59,6 +59,7 @@ areas! {
     syscalls
     sockets
     http
+    model_calls
     postgres
     scheduler
     block

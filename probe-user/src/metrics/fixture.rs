@@ -29,11 +29,11 @@ use crate::{
     store::{Dropped, Kind, KindReport, State, StoreReport},
     targets::Exit,
     traffic::{
-        Confidence, ConnectionReport, ConnectionState, Counts, DatabaseReport, DbReport, DbTally,
-        Encryption, Exemplar, Exemplars, Finding, Fingerprint, FingerprintReport, HttpClientKey,
-        HttpSeries, HttpServerKey, Pattern, PoolReport, PostgresSeries, Report, RouteCount,
-        RouteKey, ServiceReport, StatementKey, StatementOutcome, StatisticsDelta, Timing, Totals,
-        Unattributed,
+        CallProblem, Confidence, ConnectionReport, ConnectionState, Counts, DatabaseReport,
+        DbReport, DbTally, Encryption, Exemplar, Exemplars, Finding, Fingerprint,
+        FingerprintReport, HttpClientKey, HttpSeries, HttpServerKey, Pattern, PoolReport,
+        PostgresSeries, Report, RouteCount, RouteKey, ServiceReport, StatementKey,
+        StatementOutcome, StatisticsDelta, Timing, Totals, Unattributed,
     },
 };
 
@@ -73,6 +73,7 @@ impl Fixture {
                 findings: (services > 0).then(finding).into_iter().collect(),
                 not_compared: 2,
                 slow_dropped: 6,
+                call_problems: [1; CallProblem::ALL.len()],
                 at_ns: 5_000_000_000,
             },
             host: Arc::new(host::host(services)),
@@ -261,6 +262,8 @@ fn requests_and_statements() -> ServiceReport {
         http_active: 1,
         tls_connections: 3,
         tls_decoded: 2,
+        tls_not_decoded: 1,
+        model_calls: [("ok", 2), ("incomplete", 1)].into(),
         active_users: 17,
         postgres_server: statements.clone().into(),
         postgres_client: statements.into(),

@@ -113,6 +113,8 @@ pub struct ServiceReport {
     pub tls_decoded: u64,
     /// Connections of a TLS library whose clear text is HTTP/2 or something else that is not decoded.
     pub tls_not_decoded: u64,
+    /// Calls of AI models that it made, by how they ended (`Outcome::as_str`).
+    pub model_calls: BTreeMap<&'static str, u64>,
     /// For which requests the service sent its statements.
     pub db: DbReport,
 }
@@ -356,6 +358,7 @@ impl Traffic {
             if let Some(known) = &service.reported
                 && known.active_users == active_users
                 && known.db == db
+                && known.model_calls == correlation.models.ended(*id)
             {
                 return (*id, Arc::clone(known));
             }
@@ -372,6 +375,7 @@ impl Traffic {
                 tls_connections: service.tls_connections,
                 tls_decoded: service.tls_decoded,
                 tls_not_decoded: service.tls_not_decoded,
+                model_calls: correlation.models.ended(*id),
                 db,
             });
             service.reported = Some(Arc::clone(&report));

@@ -445,7 +445,9 @@ impl Stream {
         }
         if models.called && models.unasked > 0 {
             let unasked = std::mem::take(&mut models.unasked);
-            correlation.models.count(CallProblem::RequestNotSeen, unasked);
+            correlation
+                .models
+                .count(CallProblem::RequestNotSeen, unasked);
         }
         if over {
             // Memory is given back at once; the entry stays so that it is not looked at again.

@@ -10,6 +10,7 @@ else gets a short answer. Instructions, all optional:
   pause_ms     pause before each piece, and before a whole answer (0)
   text         the answer's text
   large        bytes of an inline image in the answer (0)
+  noise        bytes of random text in the answer, or in each piece of it, that hardly compress (0)
   coding       gzip, deflate, raw-deflate, br or identity; without it gzip where the client takes it
   error        status to answer with: 400, 403, 404, 429, 500, 503
   array        the error is wrapped in an array
@@ -22,8 +23,10 @@ Each call is told on standard output when it is over, as a line of JSON.
 """
 
 import argparse
+import base64
 import http.server
 import json
+import os
 import socket
 import ssl
 import sys
@@ -237,6 +240,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return {"status": 404, "end": "whole"}
 
     def piece(self, model, wanted, text, output, last=True):
+        text += base64.b64encode(os.urandom(wanted.get("noise", 0) * 3 // 4)).decode()
         parts = [{"text": text}]
         if last and wanted.get("large"):
             data = "QUJD" * (wanted["large"] // 4)

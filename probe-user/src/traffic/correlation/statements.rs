@@ -131,9 +131,7 @@ impl Correlation {
             return by_thread.map(Owner::Thread);
         };
         match self.flights.of_trace(service, trace) {
-            Ok(Some(key)) if self.flights.began_before(key, started_ns) => {
-                Ok(Owner::Trace(key))
-            }
+            Ok(Some(key)) if self.flights.began_before(key, started_ns) => Ok(Owner::Trace(key)),
             // What the program says counts more than what its threads do.
             Ok(Some(_)) => Err(Unattributed::RequestUnknown),
             Ok(None) => match by_thread {

@@ -10,7 +10,10 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use rustc_hash::FxHashMap;
 pub use settings::ModelSettings;
@@ -154,6 +157,8 @@ pub(super) struct ModelCalls {
     waiting: usize,
     /// Connections that the kernel side takes for ones to models, and that are not.
     refused: Vec<u64>,
+    /// Calls that are over, by service and how they ended.
+    ended: BTreeMap<u16, BTreeMap<&'static str, u64>>,
     problems: CallProblems,
 }
 
@@ -180,6 +185,11 @@ impl ModelCalls {
     /// How often each problem occurred.
     pub(super) fn problems(&self) -> CallProblems {
         self.problems
+    }
+
+    /// How many calls of a service are over, by how they ended.
+    pub(super) fn ended(&self, service: u16) -> BTreeMap<&'static str, u64> {
+        self.ended.get(&service).cloned().unwrap_or_default()
     }
 
     /// A call begins; `by_thread` is the request that its thread works for.
@@ -288,6 +298,8 @@ impl ModelCalls {
         if let Some(problem) = problem {
             self.count(problem, 1);
         }
+        let ended = self.ended.entry(open.service).or_default();
+        *ended.entry(outcome.as_str()).or_default() += 1;
         let summary = summary.unwrap_or_default();
         let model = open.target.model.or(summary.model_version);
         let call = ModelCall {
@@ -360,10 +372,12 @@ impl ModelCalls {
     pub(super) fn forget(&mut self, services: &[u16]) {
         let before = self.ready.len() + self.open.len();
         self.ready.retain(|call| !services.contains(&call.service));
-        self.open.retain(|_, open| !services.contains(&open.service));
+        self.open
+            .retain(|_, open| !services.contains(&open.service));
         let gone = before - self.ready.len() - self.open.len();
         self.reading = self.open.values().filter(|it| it.reader.is_some()).count();
         self.count(CallProblem::Dropped, gone as u64);
+        self.ended.retain(|service, _| !services.contains(service));
     }
 }
 
@@ -383,7 +397,9 @@ fn judge(
     fallback: CallProblem,
 ) -> (Outcome, Option<CallProblem>) {
     let problem = match summary {
-        Some(summary) if summary.problems.contains(&Problem::Gap) => Some(CallProblem::BytesMissing),
+        Some(summary) if summary.problems.contains(&Problem::Gap) => {
+            Some(CallProblem::BytesMissing)
+        }
         _ if !whole => Some(fallback),
         Some(summary) if !summary.complete => Some(CallProblem::NotUnderstood),
         _ => None,

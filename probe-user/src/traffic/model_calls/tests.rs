@@ -100,7 +100,10 @@ impl Talk {
     }
 
     fn ask(&mut self, more: &str) {
-        self.send(TO_MODELS, &request("/v1beta/models/gemini-2.5-flash:generateContent", more));
+        self.send(
+            TO_MODELS,
+            &request("/v1beta/models/gemini-2.5-flash:generateContent", more),
+        );
     }
 
     fn calls(&mut self) -> Vec<ModelCall> {
@@ -123,7 +126,9 @@ impl Talk {
 }
 
 fn request(path: &str, more: &str) -> String {
-    format!("POST {path}?key=secret HTTP/1.1\r\nHost: {HOST}\r\n{more}Content-Length: 2\r\n\r\n{{}}")
+    format!(
+        "POST {path}?key=secret HTTP/1.1\r\nHost: {HOST}\r\n{more}Content-Length: 2\r\n\r\n{{}}"
+    )
 }
 
 fn answer(status: u16, body: &str) -> String {
@@ -182,7 +187,10 @@ fn a_call_of_another_thread_or_of_no_request_has_no_route() {
 fn a_trace_tells_the_route_across_threads() {
     let trace = "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01\r\n";
     let mut talk = Talk::new(8);
-    talk.receive(FROM_USERS, &format!("GET /summary HTTP/1.1\r\nHost: s\r\n{trace}\r\n"));
+    talk.receive(
+        FROM_USERS,
+        &format!("GET /summary HTTP/1.1\r\nHost: s\r\n{trace}\r\n"),
+    );
     talk.thread = 71;
     talk.ask(trace);
     talk.receive(TO_MODELS, &answer(200, &usage(1, 1)));
@@ -223,7 +231,11 @@ fn errors_have_their_status_and_the_name_that_the_api_gives_them() {
     let mut talk = Talk::new(8);
     let quota = "{\"error\":{\"code\":429,\"status\":\"RESOURCE_EXHAUSTED\",\"message\":\"m\"}}";
     for (status, body, code) in [
-        (429, quota, Some(crate::gemini::ErrorCode::ResourceExhausted)),
+        (
+            429,
+            quota,
+            Some(crate::gemini::ErrorCode::ResourceExhausted),
+        ),
         (502, "<html>", None),
     ] {
         talk.ask("");
@@ -239,7 +251,10 @@ fn what_was_lost_makes_a_call_incomplete_and_is_counted() {
     let mut talk = Talk::new(8);
     let body = usage(900, 800);
     let (one, rest) = body.split_at(30);
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{one}", body.len());
+    let head = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{one}",
+        body.len()
+    );
     talk.ask("");
     talk.receive(TO_MODELS, &head);
     talk.lose_received(TO_MODELS);
@@ -334,7 +349,10 @@ fn a_connection_to_another_host_is_given_back_to_the_kernel_side_once() {
         stream: 5,
         ..TO_MODELS
     };
-    talk.send(other, "POST /orders HTTP/1.1\r\nHost: shop.example.org\r\n\r\n");
+    talk.send(
+        other,
+        "POST /orders HTTP/1.1\r\nHost: shop.example.org\r\n\r\n",
+    );
     assert!(talk.traffic.take_refused().is_empty());
 }
 

@@ -110,7 +110,8 @@ mod tests {
 
     #[test]
     fn a_field_is_found_by_its_name_and_only_when_it_is_whole() {
-        let head = b"POST / HTTP/1.1\r\nHost: a\r\nX-Feature:  chat \r\nx-feature: other\r\nX-Cut: ab";
+        let head =
+            b"POST / HTTP/1.1\r\nHost: a\r\nX-Feature:  chat \r\nx-feature: other\r\nX-Cut: ab";
         assert_eq!(field(head, "x-feature").as_deref(), Some("chat"));
         assert_eq!(field(head, "HOST").as_deref(), Some("a"));
         assert_eq!(field(head, "x-cut"), None);

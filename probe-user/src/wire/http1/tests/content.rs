@@ -76,8 +76,12 @@ fn a_wanted_request_is_told_without_its_query() {
 fn only_wanted_responses_have_content_and_foreign_hosts_are_told() {
     let mut script = script();
     let answer = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc";
-    script.ask("GET /other HTTP/1.1\r\nHost: models\r\n\r\n").answer(answer);
-    script.ask("POST /ask HTTP/1.1\r\nHost: elsewhere\r\n\r\n").answer(answer);
+    script
+        .ask("GET /other HTTP/1.1\r\nHost: models\r\n\r\n")
+        .answer(answer);
+    script
+        .ask("POST /ask HTTP/1.1\r\nHost: elsewhere\r\n\r\n")
+        .answer(answer);
     script.ask(ASKED).answer(answer);
     assert_eq!(content(&script, 1).0, b"");
     assert_eq!(content(&script, 2).0, b"");
