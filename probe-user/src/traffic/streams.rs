@@ -403,6 +403,11 @@ impl Stream {
                                 correlation.models.refuse(self.number);
                             }
                         }
+                        http1::Event::Unclear => {
+                            // The kernel side has seen more of it than was copied.
+                            models.unasked += u64::from(models.marked);
+                            models.called |= models.marked;
+                        }
                         http1::Event::Opaque(_) => {
                             if side == Side::Server {
                                 correlation.requests_hidden(call);

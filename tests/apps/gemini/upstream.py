@@ -10,6 +10,7 @@ else gets a short answer. Instructions, all optional:
   pause_ms     pause before each piece, and before a whole answer (0)
   text         the answer's text
   large        bytes of an inline image in the answer (0)
+  wait_for     a file: the last piece of a streamed answer does not come before it is there
   noise        bytes of random text in the answer, or in each piece of it, that hardly compress (0)
   coding       gzip, deflate, raw-deflate, br or identity; without it gzip where the client takes it
   error        status to answer with: 400, 403, 404, 429, 500, 503
@@ -287,6 +288,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         for index in range(chunks):
             time.sleep(pause)
             last = index == chunks - 1
+            if last and "wait_for" in wanted:
+                with OUTPUT:
+                    print("answering", flush=True)
+                while not os.path.exists(wanted["wait_for"]):
+                    time.sleep(0.01)
             output = tokens.output * (index + 1) // chunks
             text = wanted.get("text", f"piece {index} ")
             piece = self.piece(model, wanted, text, output, last)

@@ -42,8 +42,8 @@ const PATIENCE_NS: u64 = 60_000_000_000;
 /// Why something of a call could not be known, or the call itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CallProblem {
-    /// Its request was made before its process was traced, or was lost: only that there was an answer
-    /// is known, so no call is told.
+    /// Its request was made before its process was traced, or was lost, or too little of its head was copied:
+    /// no call is told.
     RequestNotSeen,
     /// Bytes of its answer were lost on the way.
     BytesMissing,

@@ -40,21 +40,18 @@ impl ModelSettings {
 
 impl Interest for ModelSettings {
     fn wish(&self, request: &Asked<'_>) -> Wish {
-        // Without its host a request is not certain to be one, and others may follow that are.
-        let Some(host) = request.host else {
-            return Wish::Nothing;
-        };
-        if !self.is_host(host) {
-            return Wish::Foreign;
+        match request.host {
+            Some(host) if !self.is_host(host) => return Wish::Foreign,
+            _ if request.method != Method::Post => return Wish::Nothing,
+            _ => {}
         }
-        let is_call = request.method == Method::Post
-            && request
-                .path
-                .is_some_and(|path| Target::from_path(path).is_some());
-        if is_call {
-            Wish::Content
-        } else {
-            Wish::Nothing
+        // Without its host a request is not certain to be one, and others may follow that are.
+        let (Some(_), Some(path)) = (request.host, request.path) else {
+            return Wish::Unclear;
+        };
+        match Target::from_path(path) {
+            Some(_) => Wish::Content,
+            None => Wish::Nothing,
         }
     }
 
@@ -117,7 +114,8 @@ mod tests {
         assert_eq!(wish(Method::Post, google, path), Wish::Content);
         assert_eq!(wish(Method::Get, google, path), Wish::Nothing);
         assert_eq!(wish(Method::Post, google, "/v1beta/files"), Wish::Nothing);
-        assert_eq!(wish(Method::Post, None, path), Wish::Nothing);
+        assert_eq!(wish(Method::Post, None, path), Wish::Unclear);
+        assert_eq!(wish(Method::Get, None, path), Wish::Nothing);
         let other = Some("api.example.org");
         assert_eq!(wish(Method::Post, other, path), Wish::Foreign);
     }

@@ -99,6 +99,10 @@ impl Talk {
         self.sequences.entry(on.stream).or_default()[0] += 1;
     }
 
+    fn lose_sent(&mut self, on: Connection) {
+        self.sequences.entry(on.stream).or_default()[1] += 1;
+    }
+
     fn ask(&mut self, more: &str) {
         self.send(
             TO_MODELS,
@@ -312,6 +316,20 @@ fn an_answer_that_had_begun_before_is_counted_once_its_connection_is_known() {
     assert_eq!(talk.problem(CallProblem::RequestNotSeen), 2);
     talk.receive(other, &answer(200, &usage(1, 1)));
     assert_eq!(talk.calls().len(), 2);
+}
+
+/// With a small `kernel.payload_head_bytes` nothing can be recognised, which has to show.
+#[test]
+fn a_request_whose_host_was_not_copied_is_counted() {
+    let mut talk = Talk::new(8);
+    talk.send(
+        TO_MODELS,
+        "POST /v1beta/models/m:generateContent HTTP/1.1\r\nHo",
+    );
+    talk.lose_sent(TO_MODELS);
+    talk.send(TO_MODELS, "more");
+    assert_eq!(talk.problem(CallProblem::RequestNotSeen), 1);
+    assert!(talk.calls().is_empty());
 }
 
 #[test]

@@ -264,6 +264,8 @@ pub enum Event {
     Wanted(Box<Wanted>),
     /// The request that has just begun goes to a host of whose responses none is wanted.
     Foreign,
+    /// Of the request that has just begun too little was seen to tell whether its response is wanted.
+    Unclear,
     /// Wanted content of the response to the request of this number; between its [`Event::Wanted`] and
     /// its [`Event::Exchange`].
     Content(u64, Content),

@@ -39,6 +39,8 @@ pub enum Wish {
     Nothing,
     /// Nothing, nor of any other request to this host.
     Foreign,
+    /// Too little of its head was seen to tell.
+    Unclear,
 }
 
 /// A request whose response's content is wanted. Its query is not here, since keys may be in it.

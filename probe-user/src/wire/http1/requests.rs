@@ -233,6 +233,7 @@ impl Connection {
         match wish {
             Wish::Nothing => {}
             Wish::Foreign => out.events.push(Event::Foreign),
+            Wish::Unclear => out.events.push(Event::Unclear),
             Wish::Content => out.events.push(Event::Wanted(Box::new(Wanted {
                 serial: exchange.serial,
                 host: exchange.host.clone(),
