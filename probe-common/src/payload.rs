@@ -14,6 +14,15 @@ pub const MAX_BUFFERS: usize = 8;
 /// Calls on a connection whose bytes may look like nothing before it is left alone.
 pub const MAX_LOOKS: u8 = 4;
 
+/// Records that one read of a connection whose bytes are wanted whole may take, of up to
+/// [`MAX_HEAD`] bytes each. A TLS record has at most 16 KiB (RFC 8446, section 5.1), and no library
+/// hands out more at once.
+pub const MAX_PARTS: u32 = 3;
+
+/// Bytes at the beginning of a request in which [`names_a_model`] looks. The longest usual path is that
+/// of Vertex AI, whose model's name begins within the first 128.
+pub const REQUEST_START: usize = 192;
+
 /// Limits of what a record carries, set by the daemon before the programs are loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
@@ -25,8 +34,10 @@ pub struct PayloadLimits {
     /// A CPU wakes the reader when it has sent this many bytes; before that the reader comes by
     /// itself.
     pub wake_bytes: u32,
+    /// 1 when what AI models answer is wanted whole, see [`Whole`].
+    pub whole_answers: u32,
 }
-kernel_abi!(PayloadLimits, 12);
+kernel_abi!(PayloadLimits, 16);
 
 impl PayloadLimits {
     /// Nothing is copied.
@@ -34,6 +45,7 @@ impl PayloadLimits {
         head_bytes: 0,
         tail_bytes: 0,
         wake_bytes: 0,
+        whole_answers: 0,
     };
 }
 
@@ -79,8 +91,10 @@ pub struct PayloadHeader {
     pub peer: u32,
     /// Bytes between the head and the tail in this record that say nothing.
     pub unused_bytes: u16,
+    /// Calls on this connection before it was recognised, whose bytes looked like nothing.
+    pub looks: u8,
     /// Zero.
-    pub reserved2: u16,
+    pub reserved2: u8,
 }
 kernel_abi!(PayloadHeader, 64);
 
@@ -97,6 +111,20 @@ pub enum PayloadKind {
     /// What goes through the socket is encrypted from here on. Its clear text may follow, in records
     /// of this connection or, when the program encrypts in memory, in those of another one.
     Encrypted = 4,
+    /// The clear text of an encrypted connection is something that is not decoded, such as HTTP/2.
+    NotDecoded = 5,
+}
+
+/// Whether what an encrypted connection receives is copied whole, in several records a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Whole {
+    /// No: only head and tail of each call.
+    No = 0,
+    /// Yes, since a request began as those to AI models do.
+    Yes = 1,
+    /// Not any more: the daemon looked closer.
+    Refused = 2,
 }
 
 /// What a connection's bytes look like.
@@ -183,10 +211,34 @@ pub struct Stream {
     pub inferred_role: u8,
     /// Of the other end, see [`PayloadHeader::peer_family`].
     pub peer_family: u8,
+    /// A [`Whole`].
+    pub whole: u8,
     /// Zero.
-    pub reserved2: [u8; 3],
+    pub reserved2: [u8; 2],
 }
 kernel_abi!(Stream, 32);
+
+/// Whether a request that begins like this may be one to an AI model: `POST`, and a path with a segment
+/// `models`, or one that begins as `tunedModels`, `endpoints` and `interactions` do. Runs in the kernel; the daemon looks at host and path.
+#[inline(always)]
+pub fn names_a_model(start: &[u8; REQUEST_START]) -> bool {
+    const MODELS: u64 = u64::from_be_bytes(*b"/models/");
+    const TUNED: u64 = u64::from_be_bytes(*b"/tunedMo");
+    const ENDPOINTS: u64 = u64::from_be_bytes(*b"/endpoin");
+    const INTERACTIONS: u64 = u64::from_be_bytes(*b"/interac");
+    if u32::from_be_bytes([start[0], start[1], start[2], start[3]]) != POST {
+        return false;
+    }
+    let mut window = 0u64;
+    // By single bytes: the verifier allows nothing else at offsets that are not aligned.
+    for byte in start {
+        window = window << 8 | *byte as u64;
+        if matches!(window, MODELS | TUNED | ENDPOINTS | INTERACTIONS) {
+            return true;
+        }
+    }
+    false
+}
 
 /// Which end of a connection of this class sends (or, with `sent` false, receives) bytes that begin like
 /// this. Several of Postgres' messages may come from either end.
@@ -361,6 +413,38 @@ mod tests {
         let n = bytes.len().min(8);
         first[..n].copy_from_slice(&bytes[..n]);
         classify(&first, bytes.len() as u64)
+    }
+
+    fn asks(request: &str) -> bool {
+        let mut start = [0; REQUEST_START];
+        let n = request.len().min(REQUEST_START);
+        start[..n].copy_from_slice(&request.as_bytes()[..n]);
+        names_a_model(&start)
+    }
+
+    /// A call that is not recognised here has gaps in its answer.
+    #[test]
+    fn requests_to_models_are_known_from_their_first_bytes() {
+        for request in [
+            "POST /v1beta/models/gemini-2.5-flash:generateContent HTTP/1.1\r\n",
+            "POST /v1/models/gemini-3-pro:streamGenerateContent?alt=sse HTTP/1.1\r\n",
+            "POST /v1beta1/projects/a-project-of-thirty-characters/locations/northamerica-northeast1/publishers/google/models/gemini-2.5-pro:generateContent HTTP/1.1\r\n",
+            "POST /v1beta/interactions HTTP/1.1\r\n",
+            "POST /v1beta/tunedModels/mine:generateContent HTTP/1.1\r\n",
+            "POST /v1/projects/p/locations/l/endpoints/42:generateContent HTTP/1.1\r\n",
+            "POST /proxy/of/somebody/v1/models/x:countTokens HTTP/1.1\r\n",
+        ] {
+            assert!(asks(request), "{request}");
+        }
+        for other in [
+            "GET /v1beta/models/gemini-2.5-flash HTTP/1.1\r\n",
+            "POST /v1/chat/completions HTTP/1.1\r\n",
+            "HTTP/1.1 200 OK\r\n/models/",
+            "{\"contents\": \"/models/\"}",
+            "",
+        ] {
+            assert!(!asks(other), "{other}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use probe_common::{
     offsets::MISSING,
     payload::{
         EARLY_RECORDS, MAX_LOOKS, PayloadHeader, PayloadKind, PayloadLimits, Role, Stream,
-        StreamClass, begins_tls, classify, infer_role,
+        StreamClass, Whole, begins_tls, classify, infer_role,
     },
     socket::Transport,
 };
@@ -41,6 +41,11 @@ static STREAMS: LruHashMap<u64, Stream> = LruHashMap::with_max_entries(1, 0);
 /// Streams begun on each CPU, the lower part of their numbers.
 #[map]
 static STREAM_NUMBERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Streams, by number, that look like calls of AI models from here and that the daemon found to be
+/// something else. Few: each is looked up until its stream remembers it.
+#[map]
+static NOT_WHOLE: LruHashMap<u64, u8> = LruHashMap::with_max_entries(1024, 0);
 
 /// Limits from the configuration; a head of 0 switches this off.
 #[unsafe(no_mangle)]
@@ -129,6 +134,7 @@ fn tell(stream: &Stream, kind: PayloadKind, now_ns: u64) {
         peer_family: stream.peer_family,
         peer: stream.peer,
         unused_bytes: 0,
+        looks: stream.looks,
         reserved2: 0,
     };
     ring::send_bare(header);
@@ -160,7 +166,8 @@ fn new_stream(service: u16, transport: Transport, role: Role, peer: Peer) -> Str
         tls: 0,
         inferred_role: Role::Unknown as u8,
         peer_family: peer.family,
-        reserved2: [0; 3],
+        whole: Whole::No as u8,
+        reserved2: [0; 2],
     }
 }
 
@@ -341,6 +348,7 @@ fn header(
         peer_family: stream.peer_family,
         peer: stream.peer,
         unused_bytes: 0,
+        looks: stream.looks,
         reserved2: 0,
     }
 }
@@ -376,27 +384,66 @@ pub(crate) fn record_clear(
             losses::count(Loss::PayloadUnreadable);
             return true;
         };
+        // It is never left alone: an answer that had begun before comes in many calls, and requests
+        // may follow. But by then it is no connection to Postgres.
+        let looked = stream.looks >= MAX_LOOKS;
         match classify(&first, moved.bytes) {
             StreamClass::Unknown | StreamClass::Tls => {
-                stream.looks += 1;
-                if stream.looks >= MAX_LOOKS {
-                    stream.class = StreamClass::Ignored as u8;
-                }
+                stream.looks += u8::from(!looked);
                 return true;
             }
+            StreamClass::Postgres if looked => return true,
             class => {
                 stream.class = class as u8;
                 infer(stream, &first, moved);
             }
         }
         if stream.class == StreamClass::Ignored as u8 {
+            // SAFETY: no preconditions.
+            tell(stream, PayloadKind::NotDecoded, unsafe {
+                bpf_ktime_get_ns()
+            });
             return true;
         }
     }
+    let whole = wants_whole(stream, address, moved);
     // SAFETY: no preconditions.
     let now_ns = unsafe { bpf_ktime_get_ns() };
     let header = header(stream, moved, service, started_ns, now_ns);
-    ring::send_flat(header, address);
+    if whole {
+        stream.received = stream.received.wrapping_add(ring::parts(moved.bytes) - 1);
+        ring::send_whole(&header, address);
+    } else {
+        ring::send_flat(header, address);
+    }
+    true
+}
+
+/// Whether this call is to be copied whole: it received more than a record has room for, and a request
+/// on its connection looked like one to an AI model, whose answer says at its end what it cost. A
+/// request itself never is: only its head matters, and it may bring images.
+#[inline(always)]
+fn wants_whole(stream: &mut Stream, address: u64, moved: &Moved) -> bool {
+    let limits = PAYLOAD_LIMITS.load();
+    if limits.whole_answers == 0 || stream.class != StreamClass::Http1 as u8 {
+        return false;
+    }
+    if matches!(moved.kind, PayloadKind::Sent) {
+        let is_server =
+            stream.role == Role::Server as u8 || stream.inferred_role == Role::Server as u8;
+        if stream.whole == Whole::No as u8 && !is_server && ring::asks_a_model(address, moved.bytes)
+        {
+            stream.whole = Whole::Yes as u8;
+        }
+        return false;
+    }
+    if stream.whole != Whole::Yes as u8 || moved.bytes <= u64::from(limits.head_bytes) {
+        return false;
+    }
+    if NOT_WHOLE.get_ptr(stream.id).is_some() {
+        stream.whole = Whole::Refused as u8;
+        return false;
+    }
     true
 }
 

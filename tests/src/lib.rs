@@ -24,6 +24,7 @@ pub mod control_group;
 pub mod drivers;
 pub mod exporters;
 pub mod exposition;
+pub mod gemini;
 pub mod http;
 pub mod pgbouncer;
 pub mod postgres;

@@ -11,7 +11,9 @@ use aya_ebpf::{
 };
 use probe_common::{
     loss::Loss,
-    payload::{MAX_BUFFERS, MAX_HEAD, MAX_TAIL, PayloadHeader},
+    payload::{
+        MAX_BUFFERS, MAX_HEAD, MAX_PARTS, MAX_TAIL, PayloadHeader, REQUEST_START, names_a_model,
+    },
 };
 
 use super::{Buffers, PAYLOAD_LIMITS};
@@ -76,6 +78,66 @@ pub(super) fn send_flat(mut header: PayloadHeader, address: u64) {
     } else {
         reserve_and_send::<MEDIUM, 0>(header, address);
     }
+}
+
+/// Records that [`send_whole`] makes of so many bytes.
+#[inline(always)]
+pub(super) fn parts(bytes: u64) -> u32 {
+    if bytes <= MAX_HEAD as u64 {
+        1
+    } else if bytes <= 2 * MAX_HEAD as u64 {
+        2
+    } else {
+        MAX_PARTS
+    }
+}
+
+/// Sends all bytes of one buffer, in several records as if each were a call of its own. What is beyond
+/// the last one's room is told as missing, as with any call.
+#[inline(never)]
+pub(super) fn send_whole(header: &PayloadHeader, address: u64) {
+    let mut part = *header;
+    let mut rest = header.bytes;
+    let mut at = address;
+    let last = parts(rest) - 1;
+    for index in 0..MAX_PARTS {
+        if index > last {
+            break;
+        }
+        part.bytes = if index == last { rest } else { MAX_HEAD as u64 };
+        let head = part.bytes.min(MAX_HEAD as u64);
+        let tail = (part.bytes - head).min(u64::from(PAYLOAD_LIMITS.load().tail_bytes));
+        part.head_bytes = head as u16;
+        part.tail_bytes = tail as u16;
+        send_long(&part, at);
+        part.sequence = part.sequence.wrapping_add(1);
+        rest -= part.bytes;
+        at += MAX_HEAD as u64;
+    }
+}
+
+/// Whether what is written begins as a request to an AI model does.
+#[inline(never)]
+pub(super) fn asks_a_model(address: u64, bytes: u64) -> bool {
+    let mut start = [0u8; REQUEST_START];
+    let length = if bytes < REQUEST_START as u64 {
+        bytes
+    } else {
+        REQUEST_START as u64
+    };
+    let length = opaque(length);
+    if length > REQUEST_START as u32 {
+        return false;
+    }
+    // SAFETY: the length is at most that of the array.
+    let read = unsafe {
+        probe_read_user(
+            start.as_mut_ptr().cast(),
+            length,
+            address as *const core::ffi::c_void,
+        )
+    };
+    read == 0 && names_a_model(&start)
 }
 
 /// Kept out of line so that the common path stays small.

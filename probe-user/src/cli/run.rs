@@ -23,8 +23,8 @@ use crate::{
     api,
     config::{Config, LogFormat, LogLevel, Sources},
     daemon::{
-        Daemon, Events, attaching, decoding, findings, forward_kernel_log, measuring, privileges,
-        slow,
+        Daemon, Events, attaching, decoding, findings, forward_kernel_log, measuring, model_calls,
+        privileges, slow,
     },
     database::Databases,
     gemini::Gemini,
@@ -45,6 +45,9 @@ use crate::{
 
 /// How long open requests may take to end once the daemon is told to stop.
 const GRACE: Duration = Duration::from_millis(500);
+
+/// Answers of AI models that are read at once. Each may take some hundred kilobytes of a decompressor.
+const MODEL_READERS: usize = 256;
 
 /// Traces and serves until SIGTERM or SIGINT.
 pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode> {
@@ -101,9 +104,11 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         .context("cannot start the daemon's threads")?;
     let (found, findings) = tokio::sync::mpsc::channel(findings::WAITING);
     let (was_slow, slow_statements) = tokio::sync::mpsc::channel(slow::WAITING);
+    let (called, calls) = tokio::sync::mpsc::channel(model_calls::WAITING);
     let outputs = decoding::Outputs {
         findings: found,
         slow: was_slow,
+        calls: called,
     };
     let decoder = decoding::spawn(started.payload, limits(config), outputs);
     // The store outlives the decoder, so that what was decoded last is kept, too.
@@ -154,6 +159,13 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         .with_gemini(gemini.clone())
         .with_tokens(tokens);
     let daemon = Arc::new(daemon);
+    let observing = runtime.spawn(Arc::clone(&daemon).keep_model_calls(
+        {
+            let gemini = gemini.clone();
+            move |call| gemini.observe(call)
+        },
+        calls,
+    ));
     let keeping = runtime.spawn(Arc::clone(&daemon).keep_slow_statements(slow_statements));
     runtime.spawn(Arc::clone(&daemon).log_findings(findings, stop.clone()));
     let result = runtime.block_on(serve(
@@ -172,6 +184,7 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
     }
     // Ends with the decoder, who had the other end of the channel.
     let _ = runtime.block_on(async { tokio::time::timeout(GRACE, keeping).await });
+    let _ = runtime.block_on(async { tokio::time::timeout(GRACE, observing).await });
     stop_gemini.cancel();
     runtime.block_on(gemini.ended());
     stop_store.cancel();
@@ -329,6 +342,7 @@ pub(super) fn wanted(config: &Config, all_execs: bool) -> Wanted {
             // The reader comes by itself while little happens; each wake-up takes time from whom it
             // watches. Half of the ring is left for what comes until it runs.
             wake_bytes: config.kernel.payload_ring_bytes / 2 / processors(),
+            whole_answers: u32::from(!config.gemini.hosts.is_empty()),
         },
         all_execs,
         log_level: match config.log.kernel_level {
@@ -374,6 +388,11 @@ fn limits(config: &Config) -> traffic::Limits {
             ..postgres::Limits::default()
         },
         capture_literals: config.sql.capture_literals,
+        models: (!config.gemini.hosts.is_empty()).then(|| traffic::ModelSettings {
+            hosts: config.gemini.hosts.clone(),
+            feature_header: config.gemini.feature_header.clone(),
+            readers: MODEL_READERS,
+        }),
         n_plus_one: traffic::NPlusOneSettings {
             enabled: config.n_plus_one.enabled,
             min_count: config.n_plus_one.min_count,

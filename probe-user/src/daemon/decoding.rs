@@ -19,7 +19,7 @@ use tracing::{debug, error, warn};
 use crate::{
     kernel::payload::PayloadRing,
     routes::Templates,
-    traffic::{Finding, Limits, Report, SlowStatement, Thresholds, Traffic},
+    traffic::{Finding, Limits, ModelCall, Report, SlowStatement, Thresholds, Traffic},
 };
 
 /// How long records may wait in the ring while it is nearly empty.
@@ -52,6 +52,8 @@ pub struct Outputs {
     pub findings: tokio::sync::mpsc::Sender<Finding>,
     /// Slow statements; those that are dropped are counted.
     pub slow: tokio::sync::mpsc::Sender<SlowStatement>,
+    /// Calls of AI models; those that are dropped are counted.
+    pub calls: tokio::sync::mpsc::Sender<ModelCall>,
 }
 
 /// The thread; stops when dropped, once all [`Decoder`]s are gone or not.
@@ -174,7 +176,7 @@ fn decode(
                     traffic.exited(&processes, now_ns());
                 }
                 Command::Stop => {
-                    traffic.release_slow();
+                    traffic.finish();
                     return hand_on(&mut traffic, outputs);
                 }
             }
@@ -195,12 +197,21 @@ fn hand_on(traffic: &mut Traffic, outputs: &Outputs) {
     if dropped > 0 {
         traffic.slow_dropped(dropped);
     }
+    let calls = traffic.take_model_calls().into_iter();
+    let dropped = calls.filter_map(|call| outputs.calls.try_send(call).err());
+    let dropped = dropped.count() as u64;
+    if dropped > 0 {
+        traffic.model_calls_dropped(dropped);
+    }
 }
 
 fn drain(ring: &mut PayloadRing, traffic: &mut Traffic) {
     let drained = ring.drain(|record| traffic.record(&record));
     if drained.malformed > 0 {
         warn!("{} records are not understood", drained.malformed);
+    }
+    for stream in traffic.take_refused() {
+        ring.refuse(stream);
     }
     // Nothing waits any more, so what has become quiet is over.
     if let Some(now_ns) = nanoseconds(ClockId::CLOCK_MONOTONIC) {

@@ -6,6 +6,7 @@ pub mod decoding;
 pub mod findings;
 pub mod judging;
 pub mod measuring;
+pub mod model_calls;
 pub mod patterns;
 pub mod privileges;
 pub mod slow;

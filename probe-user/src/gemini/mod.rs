@@ -12,6 +12,8 @@ mod limits;
 mod numbers;
 mod prices;
 mod reservation;
+pub mod stream;
+mod target;
 mod usage;
 mod window;
 
@@ -26,5 +28,6 @@ pub use numbers::{
 };
 pub use prices::{Prices, PricesError, Problem as PriceProblem};
 pub use reservation::{Estimate, Recorded, Reservation, ReservationId, Reserved, Settled};
+pub use target::Target;
 pub use usage::{Audio, Format, MAX_TOKENS, Mismatch, Usage, UsageError};
 pub use window::Window;

@@ -8,19 +8,21 @@ use std::{
 
 use aya::{
     Ebpf,
-    maps::{MapData, RingBuf},
+    maps::{HashMap, MapData, RingBuf},
 };
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 use probe_common::payload::PayloadHeader;
+use tracing::debug;
 
 use super::tables::{TableError, typed};
 
 /// The reading end of the ring.
 pub struct PayloadRing {
     ring: RingBuf<MapData>,
+    not_whole: HashMap<MapData, u64, u8>,
 }
 
 /// One call on a connection.
@@ -42,6 +44,7 @@ impl PayloadRing {
     pub fn take(ebpf: &mut Ebpf) -> Result<Self, TableError> {
         Ok(Self {
             ring: typed(ebpf, "PAYLOAD")?,
+            not_whole: typed(ebpf, "NOT_WHOLE")?,
         })
     }
 
@@ -62,6 +65,14 @@ impl PayloadRing {
     fn ring_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         // SAFETY: the ring owns its descriptor and outlives the borrow.
         unsafe { std::os::fd::BorrowedFd::borrow_raw(self.ring.as_raw_fd()) }
+    }
+
+    /// Has the kernel side copy no more of this connection than of any other.
+    pub fn refuse(&mut self, stream: u64) {
+        // If it fails, more is copied than is needed, and that is all.
+        if let Err(error) = self.not_whole.insert(stream, 1, 0) {
+            debug!("cannot refuse a connection: {error}");
+        }
     }
 
     /// Hands every record that waits to `each`; returns how many, and how many were malformed.

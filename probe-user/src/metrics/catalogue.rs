@@ -60,6 +60,7 @@ areas! {
     syscalls
     sockets
     http
+    model_calls
     postgres
     scheduler
     block

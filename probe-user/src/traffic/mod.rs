@@ -9,6 +9,7 @@ mod correlation;
 mod exemplars;
 mod http;
 mod latencies;
+mod model_calls;
 mod n_plus_one;
 mod postgres;
 mod slow;
@@ -31,6 +32,7 @@ pub use correlation::{DbReport, DbTally, PoolReport, RouteCount, StatementRoutes
 pub use exemplars::{Exemplar, Exemplars};
 pub use http::{HttpClientKey, HttpSeries, HttpServerKey};
 pub use latencies::{ERROR as QUANTILE_ERROR, Latencies};
+pub use model_calls::{CallProblem, CallProblems, ModelCall, ModelSettings};
 pub use n_plus_one::{
     Confidence, Finding, FindingCounts, Pattern, RouteKey, Settings as NPlusOneSettings,
 };
@@ -49,7 +51,7 @@ use crate::{
 };
 
 /// Bounds of memory.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// Connections that are decoded at once; the one that was silent longest makes room.
     pub streams: usize,
@@ -67,6 +69,8 @@ pub struct Limits {
     pub n_plus_one: NPlusOneSettings,
     /// Whether slow statements are handed out as they were sent, with their literals.
     pub capture_literals: bool,
+    /// Whose calls are calls of AI models; `None`: nobody's.
+    pub models: Option<ModelSettings>,
 }
 
 impl Default for Limits {
@@ -80,6 +84,7 @@ impl Default for Limits {
             postgres: protocol::Limits::default(),
             n_plus_one: NPlusOneSettings::default(),
             capture_literals: false,
+            models: None,
         }
     }
 }
@@ -107,6 +112,10 @@ pub struct ServiceReport {
     pub tls_connections: u64,
     /// Connections of a TLS library whose clear text is decoded.
     pub tls_decoded: u64,
+    /// Connections of a TLS library whose clear text is HTTP/2 or something else that is not decoded.
+    pub tls_not_decoded: u64,
+    /// Calls of AI models that it made, by how they ended (`Outcome::as_str`).
+    pub model_calls: BTreeMap<&'static str, u64>,
     /// For which requests the service sent its statements.
     pub db: DbReport,
 }
@@ -145,6 +154,8 @@ pub struct Report {
     pub not_compared: u64,
     /// Slow statements that were counted, but not handed on for lack of room.
     pub slow_dropped: u64,
+    /// What could not be known of calls of AI models.
+    pub call_problems: CallProblems,
     /// When this was so, `CLOCK_MONOTONIC` nanoseconds.
     pub at_ns: u64,
 }
@@ -168,6 +179,7 @@ struct ServiceTraffic {
     reported: Option<Arc<ServiceReport>>,
     tls_connections: u64,
     tls_decoded: u64,
+    tls_not_decoded: u64,
 }
 
 impl ServiceTraffic {
@@ -182,6 +194,7 @@ impl ServiceTraffic {
             reported: None,
             tls_connections: 0,
             tls_decoded: 0,
+            tls_not_decoded: 0,
         }
     }
 }
@@ -193,7 +206,7 @@ impl Traffic {
             streams: Streams::new(&limits),
             services: BTreeMap::new(),
             templates: BTreeMap::new(),
-            correlation: Correlation::new(limits.series, limits.n_plus_one),
+            correlation: Correlation::new(limits.series, limits.n_plus_one, limits.models.clone()),
             limits,
             counts: Counts::default(),
         }
@@ -225,9 +238,15 @@ impl Traffic {
             service.tls_connections += 1;
             return;
         }
+        if header.kind == PayloadKind::NotDecoded as u8 {
+            service.tls_not_decoded += 1;
+            return;
+        }
         self.counts.records += 1;
         let (stream, mut evicted) = self.streams.get(record);
-        service.tls_decoded += u64::from(stream.takes_clear_text(record, &self.limits));
+        let models = || self.correlation.models.settings();
+        let is_clear = stream.takes_clear_text(record, &self.limits, models);
+        service.tls_decoded += u64::from(is_clear);
         let owner = stream.service;
         if let Some(evicted) = &mut evicted {
             self.counts.streams_evicted += 1;
@@ -267,9 +286,27 @@ impl Traffic {
         self.correlation.slow.drop_more(number);
     }
 
-    /// Lets slow statements go that wait for the end of their requests: it will not be seen.
-    pub fn release_slow(&mut self) {
-        self.correlation.release_slow();
+    /// Calls of AI models of which nothing more will be known, since the last call.
+    pub fn take_model_calls(&mut self) -> Vec<ModelCall> {
+        self.correlation.models.take()
+    }
+
+    /// So many calls of AI models were taken, but not handed on for lack of room.
+    pub fn model_calls_dropped(&mut self, number: u64) {
+        self.correlation.models.count(CallProblem::Dropped, number);
+    }
+
+    /// Connections of which the kernel side copies too much: they lead to no AI model. Since the last
+    /// call.
+    pub fn take_refused(&mut self) -> Vec<u64> {
+        self.correlation.models.take_refused()
+    }
+
+    /// Nothing more will be seen: lets go what waits for the end of its request, and tells the calls
+    /// whose answers had not ended.
+    pub fn finish(&mut self) {
+        self.correlation.lose_model_calls(None);
+        self.correlation.release_waiting();
     }
 
     /// A connection of this service changed its state.
@@ -301,6 +338,7 @@ impl Traffic {
 
     /// These processes have ended, and with them the connections whose end no record tells.
     pub fn exited(&mut self, processes: &HashSet<u32>, at_ns: u64) {
+        self.correlation.lose_model_calls(Some(processes));
         for mut stream in self.streams.take_of_processes(processes) {
             if let Some(service) = self.services.get_mut(&stream.service) {
                 service.reported = None;
@@ -321,6 +359,7 @@ impl Traffic {
             if let Some(known) = &service.reported
                 && known.active_users == active_users
                 && known.db == db
+                && known.model_calls == correlation.models.ended(*id)
             {
                 return (*id, Arc::clone(known));
             }
@@ -336,6 +375,8 @@ impl Traffic {
                 database_client: service.postgres.report(Side::Client, now.client),
                 tls_connections: service.tls_connections,
                 tls_decoded: service.tls_decoded,
+                tls_not_decoded: service.tls_not_decoded,
+                model_calls: correlation.models.ended(*id),
                 db,
             });
             service.reported = Some(Arc::clone(&report));
@@ -351,6 +392,7 @@ impl Traffic {
             findings: self.correlation.findings(),
             not_compared: self.correlation.not_compared(),
             slow_dropped: self.correlation.slow.dropped(),
+            call_problems: self.correlation.models.problems(),
             at_ns: self.correlation.now_ns(),
         }
     }

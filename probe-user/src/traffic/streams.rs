@@ -1,16 +1,20 @@
 //! The connections that are decoded.
 
-use std::collections::{BTreeMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use probe_common::{
-    payload::{PayloadKind, Role, StreamClass},
+    payload::{PayloadKind, REQUEST_START, Role, StreamClass, names_a_model},
     socket::Transport,
 };
 use rustc_hash::FxHashMap;
 
 use super::{
     ConnectionState, Counts, Limits, RouteKey, ServiceTraffic,
-    correlation::{Call, Correlation},
+    correlation::{Call, Correlation, RequestKey},
+    model_calls::{CallProblem, ModelSettings},
     postgres::Link,
 };
 use crate::{
@@ -54,6 +58,18 @@ pub(super) struct Stream {
     tls: bool,
     last_ns: u64,
     link: Link,
+    models: Models,
+}
+
+/// Whether a connection leads to AI models.
+#[derive(Debug, Default)]
+struct Models {
+    /// A call was made on it.
+    called: bool,
+    /// The kernel side takes it for one, and copies all that comes.
+    marked: bool,
+    /// Answers to requests that were not seen.
+    unasked: u64,
 }
 
 #[derive(Debug)]
@@ -68,7 +84,7 @@ impl Streams {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             by_number: FxHashMap::default(),
-            limits: *limits,
+            limits: limits.clone(),
         }
     }
 
@@ -185,11 +201,23 @@ impl Stream {
             due: [u32::MAX; 2],
             last_ns: header.ended_ns,
             link: Link::new(),
+            models: Models {
+                // An answer that had begun before looked like nothing.
+                unasked: u64::from(header.looks != 0),
+                ..Models::default()
+            },
         }
     }
 
     /// Notes that clear text of an encrypted connection comes; whether that is its first.
-    pub(super) fn takes_clear_text(&mut self, record: &PayloadRecord<'_>, limits: &Limits) -> bool {
+    ///
+    /// `models` says whose calls are calls of models.
+    pub(super) fn takes_clear_text(
+        &mut self,
+        record: &PayloadRecord<'_>,
+        limits: &Limits,
+        models: impl FnOnce() -> Option<Arc<ModelSettings>>,
+    ) -> bool {
         if record.header.tls == 0 || self.tls {
             return false;
         }
@@ -197,6 +225,11 @@ impl Stream {
         // Postgres agrees on encryption and goes on; through a tunnel anything may be said.
         if !matches!(self.decoder, Decoder::Postgres(..)) {
             self.decoder = Decoder::new(self.side, record.header.class, limits);
+        }
+        if let (Decoder::Http(connection, _), Side::Client) = (&mut self.decoder, self.side)
+            && let Some(models) = models()
+        {
+            connection.set_interest(models);
         }
         true
     }
@@ -237,6 +270,11 @@ impl Stream {
                         None if sent || lost > 0 => correlation.requests_lost(&call),
                         _ => {}
                     }
+                } else if sent {
+                    self.models.marked |= self.tls && is_marked(record.head);
+                } else if let Some(due) = connection.serials().next().filter(|_| self.models.called)
+                {
+                    correlation.model_answers(&call, due);
                 }
                 if lost > 0 {
                     connection.lost(direction, output);
@@ -327,9 +365,11 @@ impl Stream {
     ) {
         let mut over = false;
         let (side, transport, link) = (self.side, self.transport, &mut self.link);
+        let models = &mut self.models;
         match &mut self.decoder {
             Decoder::Http(_, output) => {
                 counts.desynchronised += output.stats.desynchronised;
+                models.unasked += output.stats.responses_without_request;
                 output.stats = http1::Stats::default();
                 for event in output.events.drain(..) {
                     match event {
@@ -340,11 +380,33 @@ impl Stream {
                         http1::Event::Exchange(exchange) => {
                             let peer = link.peer();
                             let route = service.http.exchange(side, &exchange, peer, counts);
+                            if side == Side::Client && models.called {
+                                correlation.model_call_ends(self.number, &exchange);
+                            }
                             if let Some(route) = route {
                                 let method = exchange.method.as_str();
                                 let route = RouteKey { method, route };
                                 correlation.request_ends(self.number, &exchange, route);
                             }
+                        }
+                        http1::Event::Wanted(wanted) => {
+                            models.called = true;
+                            correlation.model_called(call, wanted);
+                        }
+                        http1::Event::Content(serial, content) => {
+                            let stream = self.number;
+                            let key = RequestKey { stream, serial };
+                            correlation.models.content(key, &content, call.ended_ns);
+                        }
+                        http1::Event::Foreign => {
+                            if std::mem::take(&mut models.marked) {
+                                correlation.models.refuse(self.number);
+                            }
+                        }
+                        http1::Event::Unclear => {
+                            // The kernel side has seen more of it than was copied.
+                            models.unasked += u64::from(models.marked);
+                            models.called |= models.marked;
                         }
                         http1::Event::Opaque(_) => {
                             if side == Side::Server {
@@ -386,11 +448,26 @@ impl Stream {
             }
             Decoder::None => {}
         }
+        if models.called && models.unasked > 0 {
+            let unasked = std::mem::take(&mut models.unasked);
+            correlation
+                .models
+                .count(CallProblem::RequestNotSeen, unasked);
+        }
         if over {
             // Memory is given back at once; the entry stays so that it is not looked at again.
             self.decoder = Decoder::None;
         }
     }
+}
+
+/// Whether the kernel side takes the connection for one to AI models, if a call sends this.
+fn is_marked(head: &[u8]) -> bool {
+    let mut start = [0; REQUEST_START];
+    for (place, byte) in start.iter_mut().zip(head) {
+        *place = *byte;
+    }
+    names_a_model(&start)
 }
 
 /// Which end the traced process is: as the kernel side saw it begin, else as the first bytes tell.

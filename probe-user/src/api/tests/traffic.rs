@@ -69,6 +69,8 @@ fn service() -> ServiceReport {
         http_active: 2,
         tls_connections: 3,
         tls_decoded: 2,
+        tls_not_decoded: 0,
+        model_calls: std::collections::BTreeMap::new(),
         postgres_server: [
             statement(StatementOutcome::Ok),
             statement(StatementOutcome::Error(*b"23505")),

@@ -13,6 +13,11 @@ catalogue! {
         "Connections of a TLS library whose requests or statements are decoded. Far fewer than hostprobe_tls_connections_total: the service encrypts with something that can't be seen, such as Go's own TLS, or speaks neither HTTP/1 nor Postgres."
         => "rate(hostprobe_tls_decoded_connections_total[5m]) / rate(hostprobe_tls_connections_total[5m])"
 
+    TLS_NOT_DECODED: Counter<1> = "hostprobe_tls_undecoded_connections_total" ["service"]
+        None Tls FedBy::Probe("tls");
+        "Connections of a TLS library whose clear text begins as HTTP/2, which is not decoded: requests on them, and calls of AI models, are in no other metric."
+        => "rate(hostprobe_tls_undecoded_connections_total[5m]) > 0"
+
     TLS_LIBRARIES: Gauge<1> = "hostprobe_tls_libraries" ["state"]
         None Tls FedBy::Probe("tls");
         "Files with a TLS library that traced processes use: followed, or failed to be."

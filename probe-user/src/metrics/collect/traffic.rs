@@ -6,7 +6,7 @@ use crate::{
         families::{Exemplar, Families},
         metric::{Distribution, HistogramOf, seconds},
     },
-    traffic::{Counts, Exemplars, Report, ServiceReport},
+    traffic::{CallProblem, Counts, Exemplars, Report, ServiceReport},
 };
 
 pub(super) fn collect(families: &mut Families, report: &Report, names: &ServiceNames<'_>) {
@@ -16,6 +16,12 @@ pub(super) fn collect(families: &mut Families, report: &Report, names: &ServiceN
         if service.tls_connections + service.tls_decoded > 0 {
             families.counter(&metric::TLS_CONNECTIONS, [name], service.tls_connections);
             families.counter(&metric::TLS_DECODED, [name], service.tls_decoded);
+        }
+        if service.tls_not_decoded > 0 {
+            families.counter(&metric::TLS_NOT_DECODED, [name], service.tls_not_decoded);
+        }
+        for (outcome, calls) in &service.model_calls {
+            families.counter(&metric::GEMINI_WIRE_CALLS, [name, outcome], *calls);
         }
         http_server(families, name, service, offset_ns);
         http_client(families, name, service, offset_ns);
@@ -30,6 +36,9 @@ pub(super) fn collect(families: &mut Families, report: &Report, names: &ServiceN
         report.not_compared,
     );
     families.counter(&metric::SLOW_QUERIES_DROPPED, [], report.slow_dropped);
+    for (problem, times) in CallProblem::ALL.iter().zip(report.call_problems) {
+        families.counter(&metric::GEMINI_WIRE_PROBLEMS, [problem.as_str()], times);
+    }
 }
 
 fn http_server(families: &mut Families, service: &str, report: &ServiceReport, offset_ns: u64) {

@@ -9,7 +9,7 @@ use lru::LruCache;
 use rustc_hash::FxHashMap;
 
 use super::{Call, DbTally, Unattributed, statement_routes::Executed};
-use crate::traffic::{n_plus_one::Scope, slow::Waiting};
+use crate::traffic::{model_calls::WaitingCall, n_plus_one::Scope, slow::Waiting};
 
 /// Processes that are remembered to hand work from thread to thread.
 const MOVING: usize = 4_096;
@@ -18,9 +18,9 @@ const LINGER_NS: u64 = 10_000_000_000;
 
 /// A request: its connection, and its number there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct RequestKey {
-    pub(super) stream: u64,
-    pub(super) serial: u64,
+pub(in crate::traffic) struct RequestKey {
+    pub(in crate::traffic) stream: u64,
+    pub(in crate::traffic) serial: u64,
 }
 
 /// A request in flight, and the statements that belong to it so far.
@@ -43,6 +43,8 @@ pub(super) struct InFlight {
     pub(super) scope: Scope,
     /// Its slow statements, which wait for its route.
     pub(super) slow: Vec<Waiting>,
+    /// Its calls of models, which do so, too.
+    pub(super) calls: Vec<WaitingCall>,
     /// Which statements these are.
     pub(super) executed: Executed,
     /// Servers that its process has pools for, with the time for which each had been saturated when
@@ -170,6 +172,7 @@ impl Flights {
                 latest_ns: 0,
                 scope: Scope::default(),
                 slow: Vec::new(),
+                calls: Vec::new(),
                 executed: Executed::default(),
                 saturated: Vec::new(),
                 waited_ns: None,

@@ -19,6 +19,7 @@
 //! Statements wait with their request, as a sum, because its route is known at its end only.
 
 mod flight;
+mod model_calls;
 mod pools;
 mod report;
 mod sent;
@@ -29,7 +30,8 @@ mod tests;
 
 use std::collections::BTreeMap;
 
-use flight::{Flights, InFlight, RequestKey};
+pub(super) use flight::RequestKey;
+use flight::{Flights, InFlight};
 pub use pools::PoolReport;
 use pools::Pools;
 pub use report::{DbReport, DbTally, Unattributed};
@@ -39,6 +41,7 @@ use statement_routes::Routes;
 pub use statement_routes::{RouteCount, StatementRoutes};
 
 use super::{
+    model_calls::{ModelCalls, ModelSettings, WaitingCall},
     n_plus_one::{Detector, Finding, Pattern, RouteKey, Settings},
     other, series,
     slow::{Slow, Thresholds, Waiting},
@@ -92,6 +95,7 @@ pub(super) struct Correlation {
     pools: Pools,
     detector: Detector,
     pub(super) slow: Slow,
+    pub(super) models: ModelCalls,
     limit: usize,
     now_ns: u64,
     sweep_ns: u64,
@@ -99,7 +103,7 @@ pub(super) struct Correlation {
 
 impl Correlation {
     /// Nothing seen yet; `limit` bounds the routes of each service.
-    pub(super) fn new(limit: usize, settings: Settings) -> Self {
+    pub(super) fn new(limit: usize, settings: Settings, models: Option<ModelSettings>) -> Self {
         Self {
             flights: Flights::new(),
             connections: FxHashMap::default(),
@@ -107,6 +111,7 @@ impl Correlation {
             pools: Pools::default(),
             detector: Detector::new(settings),
             slow: Slow::new(Thresholds::default()),
+            models: ModelCalls::new(models),
             limit,
             now_ns: 0,
             sweep_ns: 0,
@@ -169,6 +174,9 @@ impl Correlation {
         self.release(&mut request, |waiting| {
             (waiting.by_trace || doubt.is_none()).then_some(&route)
         });
+        self.release_calls(&mut request, |waiting| {
+            (waiting.by_trace || doubt.is_none()).then_some(&route)
+        });
         if let Some(waited_ns) = request.waited_ns.filter(|_| doubt.is_none()) {
             self.pools.waited(service, waited_ns);
         }
@@ -227,15 +235,20 @@ impl Correlation {
         }
     }
 
-    /// Hands out all slow statements that wait for their requests.
-    pub(super) fn release_slow(&mut self) {
-        self.release_late(|_| true);
+    /// Hands out all slow statements and calls of models that wait for their requests.
+    pub(super) fn release_waiting(&mut self) {
+        self.release_late(u64::MAX);
     }
 
-    fn release_late(&mut self, is_late: impl Fn(&Waiting) -> bool) {
+    fn release_late(&mut self, now_ns: u64) {
         for request in self.flights.all_mut() {
-            for waiting in request.slow.extract_if(.., |waiting| is_late(waiting)) {
+            let is_late = |waiting: &mut Waiting| waiting.is_late(now_ns);
+            for waiting in request.slow.extract_if(.., is_late) {
                 self.slow.waited(*waiting.statement);
+            }
+            let is_late = |waiting: &mut WaitingCall| waiting.is_late(now_ns);
+            for waiting in request.calls.extract_if(.., is_late) {
+                self.models.waited(*waiting.call);
             }
         }
     }
@@ -249,7 +262,9 @@ impl Correlation {
     /// were in flight.
     pub(super) fn stream_gone(&mut self, stream: u64, serials: impl Iterator<Item = u64>) {
         for serial in serials {
-            let Some(mut request) = self.flights.end(RequestKey { stream, serial }) else {
+            let key = RequestKey { stream, serial };
+            self.model_call_lost(key);
+            let Some(mut request) = self.flights.end(key) else {
                 continue;
             };
             self.requests_changed(request.tgid, self.now_ns);
@@ -278,6 +293,7 @@ impl Correlation {
         }
         self.detector.discard(&mut request.scope);
         self.release(request, |_| None);
+        self.release_calls(request, |_| None);
     }
 
     /// It is that late; what has become quiet is over.
@@ -288,9 +304,8 @@ impl Correlation {
         }
         self.sweep_ns = self.now_ns.saturating_add(SWEEP_NS);
         self.flights.pass_time(self.now_ns);
-        if self.slow.any_waits() {
-            let now_ns = self.now_ns;
-            self.release_late(|waiting| waiting.is_late(now_ns));
+        if self.slow.any_waits() || self.models.any_waits() {
+            self.release_late(self.now_ns);
         }
         for connection in self.connections.values_mut() {
             let quiet_ns = self.now_ns.saturating_sub(connection.burst.ended_ns());
@@ -310,6 +325,7 @@ impl Correlation {
         self.pools.forget(services);
         self.detector.forget(services);
         self.slow.forget(services);
+        self.models.forget(services);
     }
 
     /// The latest time that is known.

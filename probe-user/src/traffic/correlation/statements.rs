@@ -93,7 +93,8 @@ impl Correlation {
         let by_thread = connection.owner(statement);
         let pool = connection.pool.map(|(key, _)| key);
         let taken = pool.map(|key| (key.peer, connection.taken_ns));
-        match self.owner(service, statement, by_thread) {
+        let trace = statement.traceparent.map(|trace| trace.trace_id);
+        match self.owner(service, trace, statement.started_ns, by_thread) {
             Ok(owner) => {
                 self.attributed(owner, tally, statement, taken);
                 if let Some(slow) = slow {
@@ -110,11 +111,12 @@ impl Correlation {
         }
     }
 
-    /// The request of a statement, and whether its trace or its thread tells.
-    fn owner(
+    /// The request of a statement or call that began then, and whether its trace or its thread tells.
+    pub(super) fn owner(
         &self,
         service: u16,
-        statement: &Statement,
+        trace: Option<u128>,
+        started_ns: Option<u64>,
         by_thread: Result<RequestKey, Unattributed>,
     ) -> Result<Owner, Unattributed> {
         let by_thread = by_thread.and_then(|key| {
@@ -125,14 +127,11 @@ impl Correlation {
                 Ok(key)
             }
         });
-        let Some(traceparent) = statement.traceparent else {
+        let Some(trace) = trace else {
             return by_thread.map(Owner::Thread);
         };
-        let trace = traceparent.trace_id;
         match self.flights.of_trace(service, trace) {
-            Ok(Some(key)) if self.flights.began_before(key, statement.started_ns) => {
-                Ok(Owner::Trace(key))
-            }
+            Ok(Some(key)) if self.flights.began_before(key, started_ns) => Ok(Owner::Trace(key)),
             // What the program says counts more than what its threads do.
             Ok(Some(_)) => Err(Unattributed::RequestUnknown),
             Ok(None) => match by_thread {
@@ -215,7 +214,7 @@ impl Correlation {
 
 /// What tells a statement's request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Owner {
+pub(super) enum Owner {
     Thread(RequestKey),
     Trace(RequestKey),
 }

@@ -25,10 +25,21 @@ pub(super) enum Passed {
 impl Body {
     /// Reads `bytes`, as far as they belong to the body.
     pub(super) fn read(&mut self, bytes: &[u8]) -> Passed {
-        match self {
-            Self::Chunked(chunked) => chunked.read(bytes),
-            _ => self.skip(bytes.len() as u64),
+        self.read_content(bytes, |_| ())
+    }
+
+    /// As [`Self::read`]; hands the content among them to `take`, without the framing.
+    pub(super) fn read_content(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8])) -> Passed {
+        if let Self::Chunked(chunked) = self {
+            return chunked.read(bytes, take);
         }
+        let passed = self.skip(bytes.len() as u64);
+        let content = match passed {
+            Passed::Done { used, .. } => usize::try_from(used).ok(),
+            Passed::Open | Passed::Lost => None,
+        };
+        take(content.and_then(|used| bytes.get(..used)).unwrap_or(bytes));
+        passed
     }
 
     /// Passes over `count` bytes that are not at hand.
@@ -108,13 +119,15 @@ impl Default for Place {
 const MAX_SIZE_DIGITS: u8 = 16;
 
 impl Chunked {
-    fn read(&mut self, bytes: &[u8]) -> Passed {
+    fn read(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8])) -> Passed {
         let mut rest = bytes;
         loop {
             if let Place::Data { left } = self.place {
                 // A chunk that goes on beyond memory's address space ends elsewhere anyway.
                 let here = usize::try_from(left).unwrap_or(usize::MAX).min(rest.len());
-                rest = rest.get(here..).unwrap_or_default();
+                let (content, behind) = rest.split_at_checked(here).unwrap_or((rest, &[]));
+                take(content);
+                rest = behind;
                 let left = left - here as u64;
                 if left > 0 {
                     self.place = Place::Data { left };

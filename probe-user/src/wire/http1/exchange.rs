@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use crate::wire::classify::Protocol;
 
+use super::interest::{Content, Wanted};
+
 /// A request method as a metric label: the methods that OpenTelemetry's conventions list, and
 /// one value for all others, so that a client cannot make series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -258,6 +260,15 @@ pub enum Event {
     Begun(Begun),
     /// A request is over.
     Exchange(Exchange),
+    /// The content of the response to the request that has just begun is wanted.
+    Wanted(Box<Wanted>),
+    /// The request that has just begun goes to a host of whose responses none is wanted.
+    Foreign,
+    /// Of the request that has just begun too little was seen to tell whether its response is wanted.
+    Unclear,
+    /// Wanted content of the response to the request of this number; between its [`Event::Wanted`] and
+    /// its [`Event::Exchange`].
+    Content(u64, Content),
     /// The connection no longer speaks HTTP/1, by agreement; nothing of it is decoded any more.
     Opaque(Upgrade),
     /// The connection never spoke HTTP/1; nothing of it is decoded any more.

@@ -19,6 +19,7 @@ mod body;
 mod exchange;
 mod fields;
 mod head;
+mod interest;
 mod line;
 mod requests;
 mod responses;
@@ -26,12 +27,14 @@ mod responses;
 mod tests;
 mod track;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 pub use exchange::{
     Begun, ClientAddress, ContentClass, End, Event, Exchange, Limits, Method, Output, Stats,
     TraceParent, Upgrade, Version,
 };
+
+pub use interest::{Asked, Content, Interest, Wanted, Wish};
 
 use super::stream::{Direction, Segment, Side};
 use body::Body;
@@ -70,6 +73,8 @@ struct Pending {
     doubtful: bool,
     expects_continue: bool,
     asked_upgrade: Option<Upgrade>,
+    /// The content of its response is to be told.
+    wanted: bool,
     exchange: Exchange,
 }
 
@@ -128,6 +133,7 @@ pub struct Connection {
     last_chunk_due: bool,
     /// The last bytes of such a response.
     ending: Vec<u8>,
+    interest: Option<Arc<dyn Interest>>,
 }
 
 impl Connection {
@@ -149,7 +155,13 @@ impl Connection {
             bare_end: None,
             last_chunk_due: false,
             ending: Vec::new(),
+            interest: None,
         }
+    }
+
+    /// Tells the content of the responses that this one wants, of requests from now on.
+    pub fn set_interest(&mut self, interest: Arc<dyn Interest>) {
+        self.interest = Some(interest);
     }
 
     /// Decodes one call. Events and counts are added to `out`.
@@ -181,6 +193,7 @@ impl Connection {
             Direction::ToClient => {
                 self.drop_held(out);
                 self.ending.clear();
+                self.content_missing(out);
                 match &mut self.responses.place {
                     // Lasts until the connection's end anyway; only its size is lost.
                     Place::Body(Body::UntilClose { total }) => *total = None,
@@ -314,6 +327,19 @@ impl Connection {
             self.bare_end = None;
             self.report(pending, end, self.responses.last.end_ns, out);
         }
+    }
+
+    /// Tells that some of the content is missing that is due, if it is wanted.
+    fn content_missing(&mut self, out: &mut Output) {
+        if let Some(serial) = self.wanted_serial() {
+            out.events.push(Event::Content(serial, Content::Missing));
+        }
+    }
+
+    /// The number of the request whose response is due, if its content is wanted.
+    fn wanted_serial(&self) -> Option<u64> {
+        let front = self.queue.front().filter(|pending| pending.wanted);
+        front.map(|pending| pending.exchange.serial)
     }
 
     /// Gives up on pairing responses with requests.

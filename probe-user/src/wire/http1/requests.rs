@@ -6,6 +6,7 @@ use crate::wire::stream::Segment;
 use super::body::{Body, Chunked, Passed};
 use super::exchange::{Begun, ContentClass, Event, Exchange, Output};
 use super::head::{Framing, RequestHead};
+use super::interest::{self, Asked, Wanted, Wish};
 use super::line::{self, Start};
 use super::track::{Assembled, Call, Place, pieces};
 use super::{Connection, Mode, Pending};
@@ -138,12 +139,12 @@ impl Connection {
             return;
         }
         match RequestHead::parse(head, &self.limits) {
-            Some(request) => self.push(request, call, out),
+            Some(request) => self.push(request, head, call, out),
             // The server will most likely refuse it: that, too, is an exchange.
             None => {
                 out.stats.malformed_heads += 1;
                 match RequestHead::parse_cut(head, &self.limits) {
-                    Some(request) => self.push(request, call, out),
+                    Some(request) => self.push(request, head, call, out),
                     None => self.lose_requests(out),
                 }
             }
@@ -160,7 +161,7 @@ impl Connection {
         match RequestHead::parse_cut(partial, &self.limits) {
             Some(request) => {
                 out.stats.heads_cut += 1;
-                self.push(request, call, out);
+                self.push(request, partial, call, out);
             }
             None => self.lose_requests(out),
         }
@@ -177,7 +178,7 @@ impl Connection {
         preface
     }
 
-    fn push(&mut self, request: RequestHead, call: Call, out: &mut Output) {
+    fn push(&mut self, request: RequestHead, head: &[u8], call: Call, out: &mut Output) {
         if std::mem::take(&mut self.requests.probing) {
             out.stats.synchronised += 1;
         }
@@ -188,7 +189,7 @@ impl Connection {
         self.serial += 1;
         self.content_refused = false;
         let framing = request.framing;
-        let pending = Pending::new(
+        let mut pending = Pending::new(
             request,
             self.serial,
             self.requests.first.asked_ns(self.side),
@@ -204,6 +205,7 @@ impl Connection {
             trace: pending.exchange.trace,
             started_ns: pending.exchange.started_ns,
         }));
+        pending.wanted = self.is_wanted(&pending.exchange, head, out);
         if self.mode == Mode::Decoding {
             self.queue.push_back(pending);
         } else {
@@ -216,6 +218,32 @@ impl Connection {
             // A request never lasts until the connection's end (RFC 9112, section 6.3, item 7).
             Framing::Unknown | Framing::UntilClose => return self.lose_requests(out),
         };
+    }
+
+    /// Whether the content of the response to a request is wanted; says so if it is.
+    fn is_wanted(&self, exchange: &Exchange, head: &[u8], out: &mut Output) -> bool {
+        let Some(interest) = &self.interest else {
+            return false;
+        };
+        let wish = interest.wish(&Asked {
+            method: exchange.method,
+            host: exchange.host.as_deref(),
+            path: exchange.path.as_deref(),
+        });
+        match wish {
+            Wish::Nothing => {}
+            Wish::Foreign => out.events.push(Event::Foreign),
+            Wish::Unclear => out.events.push(Event::Unclear),
+            Wish::Content => out.events.push(Event::Wanted(Box::new(Wanted {
+                serial: exchange.serial,
+                host: exchange.host.clone(),
+                path: exchange.path.clone(),
+                field: interest::field(head, interest.field()),
+                trace: exchange.trace,
+                started_ns: exchange.started_ns,
+            }))),
+        }
+        wish == Wish::Content
     }
 
     /// The current request is complete; `content` is its length, if known.
@@ -241,6 +269,7 @@ impl Pending {
             doubtful: false,
             expects_continue: request.expects_continue,
             asked_upgrade: request.upgrade,
+            wanted: false,
             exchange: Exchange {
                 serial,
                 method: request.method,

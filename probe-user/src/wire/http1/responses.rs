@@ -3,8 +3,9 @@
 use crate::wire::stream::{Segment, Side};
 
 use super::body::{Body, Chunked, Passed};
-use super::exchange::{End, Output, Upgrade};
+use super::exchange::{End, Event, Output, Upgrade};
 use super::head::{Framing, ResponseHead};
+use super::interest::{self, Content};
 use super::line::{self, Start};
 use super::requests::behind;
 use super::track::{Assembled, Call, Place, pieces};
@@ -100,7 +101,7 @@ impl Connection {
         while !bytes.is_empty() && self.is_decoding() {
             match &mut self.responses.place {
                 Place::Seeking => return,
-                Place::Body(body) => match body.read(bytes) {
+                Place::Body(_) => match self.read_content(bytes, out) {
                     Passed::Open => return,
                     Passed::Done { used, total } => {
                         self.response_ends(Some(total), End::Exact, call, out);
@@ -144,22 +145,44 @@ impl Connection {
         }
     }
 
+    /// Reads a part of a body, and tells its content where that is wanted.
+    fn read_content(&mut self, bytes: &[u8], out: &mut Output) -> Passed {
+        let wanted = self.wanted_serial();
+        let Place::Body(body) = &mut self.responses.place else {
+            return Passed::Lost;
+        };
+        let Some(serial) = wanted else {
+            return body.read(bytes);
+        };
+        let mut content = Vec::new();
+        let passed = body.read_content(bytes, |part| content.extend_from_slice(part));
+        if !content.is_empty() {
+            let content = Event::Content(serial, Content::Bytes(content));
+            out.events.push(content);
+        }
+        passed
+    }
+
     fn skip_responses(&mut self, gap: u64, call: Call, out: &mut Output) {
         if !self.is_decoding() {
             return;
         }
         match &mut self.responses.place {
             Place::Seeking => {}
-            Place::Body(body) => match body.skip(gap) {
-                Passed::Open => {}
-                Passed::Done { used, total } => {
-                    self.response_ends(Some(total), End::Exact, call, out);
-                    if used < gap {
-                        self.lose_responses(out);
+            Place::Body(body) => {
+                let passed = body.skip(gap);
+                self.content_missing(out);
+                match passed {
+                    Passed::Open => {}
+                    Passed::Done { used, total } => {
+                        self.response_ends(Some(total), End::Exact, call, out);
+                        if used < gap {
+                            self.lose_responses(out);
+                        }
                     }
+                    Passed::Lost => self.lose_responses(out),
                 }
-                Passed::Lost => self.lose_responses(out),
-            },
+            }
             Place::Head => self.cut_response(call, out),
         }
     }
@@ -182,6 +205,7 @@ impl Connection {
         if let Place::Body(Body::Chunked(_)) = self.responses.place {
             self.last_chunk_due = true;
         }
+        self.content_missing(out);
         self.responses.lose();
         self.doubt();
     }
@@ -202,6 +226,7 @@ impl Connection {
         if !self.accept(&response, method, call, out) {
             return;
         }
+        self.content_begins(head, out);
         let body = match response.framing(method) {
             Framing::None => return self.response_ends(Some(0), End::Exact, call, out),
             Framing::Length(total) => Body::Length { left: total, total },
@@ -232,6 +257,7 @@ impl Connection {
             }
             return;
         }
+        self.content_begins(partial, out);
         match response.framing(method) {
             Framing::None => self.bare_end = Some(0),
             Framing::Length(total) => self.bare_end = Some(total),
@@ -239,6 +265,19 @@ impl Connection {
             Framing::UntilClose | Framing::Unknown => {}
         }
         self.lose_responses(out);
+    }
+
+    /// The head of the response that is due is over.
+    fn content_begins(&self, head: &[u8], out: &mut Output) {
+        let Some(serial) = self.wanted_serial() else {
+            return;
+        };
+        let value = |name| interest::field(head, name).unwrap_or_default();
+        let begins = Content::Begins {
+            kind: value("content-type"),
+            encoding: value("content-encoding"),
+        };
+        out.events.push(Event::Content(serial, begins));
     }
 
     /// The method of the request that a response which begins at `first` answers; `None`, and the

@@ -77,7 +77,7 @@ fn a_slow_statement_of_no_certain_request_goes_without_a_route() {
     assert_eq!(places(&scene.traffic.take_slow()), [None]);
     scene.ask(3, 12, "/c", "").run(SQL, 12, "SELECT 1");
     assert!(scene.traffic.take_slow().is_empty());
-    scene.traffic.release_slow();
+    scene.traffic.finish();
     assert_eq!(places(&scene.traffic.take_slow()), [None]);
 }
 

@@ -2,6 +2,7 @@
 //! request's status.
 
 mod begun;
+mod content;
 mod gaps;
 mod golden;
 mod properties;
