@@ -1,6 +1,7 @@
 //! What a value's type can't say: ranges, combinations, names.
 
 mod gemini;
+mod vitals;
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -44,6 +45,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     findings.advice(&config.advice);
     findings.store(&config.store);
     findings.range("queries.window_s", config.queries.window_s, 1..=600);
+    findings.vitals(&config.vitals, config);
     findings.gemini(&config.gemini);
     findings.api(&config.api);
     findings.0

@@ -19,6 +19,7 @@ const NAME: &str =
     "allowed are 1 to 64 of the characters A-Z a-z 0-9 _ . @ -, but not \"other\" or \"unknown\"";
 const SLOW: &str =
     "allowed is a whole number of milliseconds from 0 (every statement) to 86400000, or -1 (none)";
+const RATE: &str = "allowed is a whole number of beacons from 1 to 1000000";
 const USER: &str = "allowed is a user's name or number";
 
 /// The largest size of a kernel table that is accepted.
@@ -336,6 +337,48 @@ pub(super) const KEYS: &[Key] = &[
     key(
         "queries.window_s",
         "allowed is a whole number of seconds from 1 to 600",
+    ),
+    key("vitals", SECTION),
+    key("vitals.enabled", SWITCH),
+    key(
+        "vitals.listen",
+        r#"allowed is an IP address with a port, such as "0.0.0.0:9739", and another than `listen`"#,
+    ),
+    key(
+        "vitals.allowed_origins",
+        r#"allowed is a list of origins, such as "https://example.org", "https://*.example.org", "http://localhost:*", "null" or "*""#,
+    ),
+    key(
+        "vitals.trusted_proxies",
+        r#"allowed is a list of IP addresses and networks, such as "10.0.0.0/8""#,
+    ),
+    key(
+        "vitals.sample_rate",
+        "allowed is a share of the page loads from 0 to 1",
+    ),
+    key(
+        "vitals.slow_ms",
+        "allowed is a whole number of milliseconds from 0 to 600000",
+    ),
+    key(
+        "vitals.max_body",
+        "allowed is a whole number of bytes from 1024 to 65536",
+    ),
+    key("vitals.client_rate", RATE),
+    key("vitals.client_burst", RATE),
+    key("vitals.rate", RATE),
+    key("vitals.burst", RATE),
+    key(
+        "vitals.max_clients",
+        "allowed is a whole number from 1 to 1000000",
+    ),
+    key(
+        "vitals.pages",
+        r#"allowed is a list of at most 1000 paths, such as "/items/{id}" or "/docs/*""#,
+    ),
+    key(
+        "vitals.max_pages",
+        "allowed is a whole number from 0 to 1000",
     ),
     key("gemini", SECTION),
     key(

@@ -23,6 +23,7 @@ mod queries;
 mod sql;
 mod store;
 mod values;
+mod vitals;
 
 pub use advice::Advice;
 pub use api::Api;
@@ -34,6 +35,7 @@ pub use queries::Queries;
 pub use sql::{Sql, SqlDatabase, slow_ns};
 pub use store::{Store, StoreUrl};
 pub use values::{NetnsSpec, Pattern, UserSpec};
+pub use vitals::{Network, OriginPattern, PortPattern, Vitals};
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,6 +71,8 @@ pub struct Config {
     pub store: Store,
     /// What is remembered of statements over time.
     pub queries: Queries,
+    /// What browsers may send.
+    pub vitals: Vitals,
     /// Usage of the Gemini API, and its limits.
     pub gemini: Gemini,
     /// Who may write to the daemon.
@@ -327,6 +331,7 @@ impl Default for Config {
             advice: Advice::default(),
             store: Store::default(),
             queries: Queries::default(),
+            vitals: Vitals::default(),
             gemini: Gemini::default(),
             api: Api::default(),
             privileges: Privileges::default(),
@@ -467,6 +472,7 @@ impl Config {
             ("advice", self.advice != new.advice),
             ("store", self.store != new.store),
             ("queries", self.queries != new.queries),
+            ("vitals", self.vitals != new.vitals),
             ("gemini", self.gemini != new.gemini),
             ("api", self.api != new.api),
             ("privileges", self.privileges != new.privileges),

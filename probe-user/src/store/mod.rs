@@ -49,7 +49,10 @@ use sqlx::AnyPool;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-pub use browser::{BrowserError, BrowserSum, SumKind, WebVital};
+pub use browser::{
+    BrowserError, BrowserSum, By, ErrorFilter, ErrorGroup, ErrorSort, Found, MAX_ERRORS,
+    MAX_GROUPS, PageSum, Portion, Sample, SumFilter, SumKind, VitalFilter, VitalGroup, WebVital,
+};
 pub use error::StoreError;
 pub use examine::{Examination, examine};
 pub use place::default_file;
@@ -66,6 +69,7 @@ pub(crate) use rows::{Values, unsigned};
 pub(crate) use transaction::Transaction;
 
 use crate::config;
+use browser::RecentBeacons;
 use connections::Dialect;
 use place::Place;
 use report::Counters;
@@ -96,6 +100,8 @@ struct Shared {
     taken: AtomicUsize,
     counters: Counters,
     status: Mutex<Status>,
+    /// For when the store is off or down.
+    recent: Mutex<RecentBeacons>,
     /// True once the writer has ended.
     ended: watch::Receiver<bool>,
 }
@@ -192,6 +198,7 @@ impl Store {
                 readers: None,
                 transactions: None,
             }),
+            recent: Mutex::default(),
             ended,
         }))
     }
@@ -207,8 +214,9 @@ impl Store {
     }
 
     /// Takes a record for writing. Never blocks; when the queue is full the record is dropped and
-    /// counted.
+    /// counted. The latest of what browsers said is remembered in any case.
     pub fn keep(&self, record: Record) {
+        self.0.recent().push(&record);
         let Some(queue) = &self.0.queue else { return };
         let (kind, rows, bytes) = (record.kind(), record.rows(), record.bytes());
         let waiting = self.0.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -250,6 +258,42 @@ impl Store {
     ) -> Result<Vec<QueryStats>, StoreError> {
         let readers = self.readers()?;
         in_time(query_stats::sums(&readers, from_ms, to_ms)).await
+    }
+
+    /// Quantiles and ratings of vitals.
+    pub async fn vitals(&self, filter: &VitalFilter) -> Found<VitalGroup> {
+        let asked = async { in_time(browser::vitals::groups(&self.readers()?, filter)).await };
+        self.found(asked.await, |recent| recent.vitals(filter))
+    }
+
+    /// Errors of browsers by what they have in common.
+    pub async fn browser_errors(&self, filter: &ErrorFilter) -> Found<ErrorGroup> {
+        let asked = async { in_time(browser::errors::groups(&self.readers()?, filter)).await };
+        self.found(asked.await, |recent| recent.errors(filter))
+    }
+
+    /// What was counted of pages.
+    pub async fn page_sums(&self, filter: &SumFilter) -> Found<PageSum> {
+        let asked = async { in_time(browser::sums::sums(&self.readers()?, filter)).await };
+        let asked = asked.await.map(|sums| (sums, false));
+        self.found(asked, |recent| (recent.sums(filter), false))
+    }
+
+    /// What the store says, or what is in memory when it says nothing.
+    fn found<T>(
+        &self,
+        asked: Result<(Vec<T>, bool), StoreError>,
+        remembered: impl FnOnce(&RecentBeacons) -> (Vec<T>, bool),
+    ) -> Found<T> {
+        let (not_stored, (items, more)) = match asked {
+            Ok(found) => (None, found),
+            Err(error) => (Some(error.to_string()), remembered(&self.0.recent())),
+        };
+        Found {
+            items,
+            more,
+            not_stored,
+        }
     }
 
     /// For metrics and people: up or why not, written and dropped by kind, queue, bytes.
@@ -323,6 +367,10 @@ impl Status {
 impl Shared {
     fn status(&self) -> std::sync::MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recent(&self) -> std::sync::MutexGuard<'_, RecentBeacons> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,10 +3,27 @@
 //! What a browser says is taken as it is: the intake has checked and bounded it before.
 
 pub(super) mod errors;
+mod recent;
 pub(super) mod sums;
 pub(super) mod vitals;
 
-use super::SlowQuery;
+use super::{SlowQuery, rows::Values};
+
+pub use errors::{ErrorFilter, ErrorGroup, ErrorSort, MAX_ERRORS, Portion, Sample};
+pub(super) use recent::RecentBeacons;
+pub use sums::{PageSum, SumFilter};
+pub use vitals::{By, MAX_GROUPS, VitalFilter, VitalGroup};
+
+/// What was found, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found<T> {
+    /// What was found, in the order that was asked for.
+    pub items: Vec<T>,
+    /// Whether there is more than the limit.
+    pub more: bool,
+    /// Why it is what is in memory: the store is off, or down.
+    pub not_stored: Option<String>,
+}
 
 /// One value of one page life. A browser tells some values several times while they grow; the last
 /// one counts, so a row with the same id and name is replaced.
@@ -103,6 +120,9 @@ pub enum SumKind {
 }
 
 impl SumKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::View, Self::Action, Self::Call, Self::Resource];
+
     /// As it is stored.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -194,4 +214,51 @@ fn optional_bytes(texts: &[&Option<String>]) -> usize {
         .iter()
         .map(|text| text.as_ref().map_or(0, String::len))
         .sum()
+}
+
+/// Conditions of a question, with a mark where each value belongs, and the values.
+#[derive(Default)]
+struct Question {
+    conditions: Vec<String>,
+    values: Values,
+    count: usize,
+}
+
+impl Question {
+    fn text(&mut self, condition: &str, value: &str) {
+        self.add(condition);
+        self.values.text(value);
+    }
+
+    fn signed(&mut self, condition: &str, value: i64) {
+        self.add(condition);
+        self.values.signed(value);
+    }
+
+    fn any_of(&mut self, column: &str, values: &[String]) {
+        let places: Vec<String> = values
+            .iter()
+            .map(|value| {
+                self.values.text(value);
+                self.count += 1;
+                format!("${}", self.count)
+            })
+            .collect();
+        self.conditions
+            .push(format!("{column} IN ({})", places.join(", ")));
+    }
+
+    fn add(&mut self, condition: &str) {
+        self.count += 1;
+        let place = format!("${}", self.count);
+        self.conditions.push(condition.replace('?', &place));
+    }
+
+    /// From `WHERE` on; empty when there are none.
+    fn conditions(&self) -> String {
+        match self.conditions.is_empty() {
+            true => String::new(),
+            false => format!(" WHERE {}", self.conditions.join(" AND ")),
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! What an operator relies on, on both databases: what was kept is found, stays within its bounds,
 //! and survives trouble. With the real binary, and harder faults, in the end-to-end tests.
 
+pub(super) mod browser;
 mod cluster;
 mod faults;
 
@@ -12,6 +13,7 @@ use super::{
     connections::{Dialect, connect, trusted},
     *,
 };
+use browser::*;
 use cluster::Cluster;
 
 const DAY_MS: i64 = 86_400_000;
@@ -51,6 +53,11 @@ on_both!(
     sums_add_up_and_minutes_become_hours,
     old_records_go_and_their_texts,
     a_store_that_is_too_large_loses_the_oldest,
+    a_vital_counts_once_with_its_last_value,
+    quantiles_are_those_of_the_weighted_values,
+    errors_are_shown_by_what_they_have_in_common,
+    a_sample_lives_as_long_as_its_error,
+    sums_of_pages_add_up,
 );
 
 /// A time that is not long ago, or the record would be deleted at once.
