@@ -72,7 +72,9 @@ impl Post {
     pub fn send(&self, address: SocketAddr) -> Result<Answer> {
         let mut client = Client::open(address)?;
         client.write(&self.bytes())?;
-        client.answer().with_context(|| format!("POST {}", self.path))
+        client
+            .answer()
+            .with_context(|| format!("POST {}", self.path))
     }
 
     /// Sends the head and half of the body, and then nothing more.
@@ -142,7 +144,10 @@ impl Client {
     fn receive(&mut self) -> Result<()> {
         let mut buffer = [0; 16 * 1024];
         let length = self.stream.read(&mut buffer)?;
-        ensure!(length > 0, "the connection closed before the answer was complete");
+        ensure!(
+            length > 0,
+            "the connection closed before the answer was complete"
+        );
         self.received.extend_from_slice(&buffer[..length]);
         Ok(())
     }
@@ -240,7 +245,11 @@ fn send_all(address: SocketAddr, posts: impl Iterator<Item = Post>) -> Result<St
             let answer = client.answer()?;
             *statuses.entry(answer.status).or_default() += 1;
             unanswered = rest;
-            if answer.headers.get("connection").is_some_and(|value| value == "close") {
+            if answer
+                .headers
+                .get("connection")
+                .is_some_and(|value| value == "close")
+            {
                 // What was sent behind it was not looked at: again, on a new connection.
                 client = Client::open(address)?;
                 let bytes: Vec<u8> = unanswered.iter().flat_map(Post::bytes).collect();

@@ -37,7 +37,20 @@ impl Response {
 /// # Errors
 /// The server does not listen, or answers with something that isn't HTTP.
 pub fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<Response> {
-    Connection::open(address)?.request("1.0", path, headers)
+    Connection::open(address)?.request("1.0", "GET", path, headers, "")
+}
+
+/// As [`get`], with a body.
+///
+/// # Errors
+/// As [`get`].
+pub fn post(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Result<Response> {
+    Connection::open(address)?.request("1.0", "POST", path, headers, body)
 }
 
 /// A connection that is kept open between requests.
@@ -72,18 +85,39 @@ impl Connection {
     /// # Errors
     /// As [`get`].
     pub fn get(&mut self, path: &str) -> Result<Response> {
-        self.request("1.1", path, &[])
+        self.request("1.1", "GET", path, &[], "")
     }
 
-    fn request(&mut self, version: &str, path: &str, headers: &[(&str, &str)]) -> Result<Response> {
-        let mut request = format!("GET {path} HTTP/{version}\r\nHost: localhost\r\n");
+    /// A request with a JSON body that leaves the connection open.
+    ///
+    /// # Errors
+    /// As [`get`].
+    pub fn post(&mut self, path: &str, body: &str) -> Result<Response> {
+        self.request("1.1", "POST", path, &[], body)
+    }
+
+    fn request(
+        &mut self,
+        version: &str,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Result<Response> {
+        let mut request = format!("{method} {path} HTTP/{version}\r\nHost: localhost\r\n");
+        if method == "POST" {
+            let length = body.len();
+            request.push_str("Content-Type: application/json\r\n");
+            request.push_str(&format!("Content-Length: {length}\r\n"));
+        }
         for (name, value) in headers {
             request.push_str(&format!("{name}: {value}\r\n"));
         }
         request.push_str("\r\n");
+        request.push_str(body);
         self.stream.write_all(request.as_bytes())?;
         self.sent += request.len() as u64;
-        self.response().with_context(|| format!("GET {path}"))
+        self.response().with_context(|| format!("{method} {path}"))
     }
 
     fn response(&mut self) -> Result<Response> {
@@ -110,6 +144,7 @@ impl Connection {
                     }
                 }
             }
+            None if status == 204 => {}
             None => while self.receive(&mut bytes)? != 0 {},
         }
         response.body = String::from_utf8(bytes.split_off(head_length))?;

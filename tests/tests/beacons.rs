@@ -31,11 +31,15 @@ fn start(vitals: &str) -> Result<Probe> {
     let site = Site::new(&[env!("CARGO_BIN_EXE_workload")])?;
     // No processes are watched: it is about what comes in by HTTP.
     let config = Config::new().service("nothing", &[std::process::id()]);
-    Probe::start(&site, &config.with(&format!("[vitals]\n{vitals}\n[log]\nlevel = \"info\"")))
+    Probe::start(
+        &site,
+        &config.with(&format!("[vitals]\n{vitals}\n[log]\nlevel = \"info\"")),
+    )
 }
 
 /// Rates that nobody reaches.
-const WITHOUT_RATES: &str = "client_rate = 1000000\nclient_burst = 1000000\nrate = 1000000\nburst = 1000000";
+const WITHOUT_RATES: &str =
+    "client_rate = 1000000\nclient_burst = 1000000\nrate = 1000000\nburst = 1000000";
 
 fn refused(metrics: &Metrics) -> BTreeMap<String, u64> {
     metrics.counts_by("reason", "hostprobe_beacons_refused_total", &[])
@@ -95,7 +99,10 @@ fn a_flood_of_one_client_is_refused_beyond_its_rate_and_another_client_is_not() 
     );
     // Whom a proxy forwards is somebody else.
     let neighbour = beacon(1).header("X-Forwarded-For", "198.51.100.7");
-    ensure!(neighbour.send(address)?.status == 204, "the neighbour was refused");
+    ensure!(
+        neighbour.send(address)?.status == 204,
+        "the neighbour was refused"
+    );
     let metrics = probe.metrics()?;
     ensure!(
         accepted(&metrics) == flood.count(204) + 1,
@@ -105,13 +112,21 @@ fn a_flood_of_one_client_is_refused_beyond_its_rate_and_another_client_is_not() 
     );
     let refused = refused(&metrics);
     let sum: u64 = refused.values().sum();
-    ensure!(sum + flood.count(204) == 40_000, "{refused:?}, {:?}", flood.statuses);
+    ensure!(
+        sum + flood.count(204) == 40_000,
+        "{refused:?}, {:?}",
+        flood.statuses
+    );
     ensure!(
         refused.get("client_rate").copied() == Some(flood.count(429)),
         "{refused:?}, {:?}",
         flood.statuses
     );
-    ensure!(flood.count(429) > 0 && flood.count(204) >= 200, "{:?}", flood.statuses);
+    ensure!(
+        flood.count(429) > 0 && flood.count(204) >= 200,
+        "{:?}",
+        flood.statuses
+    );
     let grown = resident_bytes(probe.pid())?.saturating_sub(before);
     println!("resident memory grew by {} KiB", grown / 1024);
     ensure!(grown < MOST_GROWTH, "{grown} bytes");
@@ -132,7 +147,9 @@ fn word(mut number: u64) -> String {
 /// Scanner paths took somebody's bill from a quarter to half a million of series.
 #[test]
 fn a_million_pages_make_no_more_series_than_the_configuration_allows() -> Result<()> {
-    let probe = start(&format!("{WITHOUT_RATES}\nmax_pages = 40\npages = [\"/cart\"]"))?;
+    let probe = start(&format!(
+        "{WITHOUT_RATES}\nmax_pages = 40\npages = [\"/cart\"]"
+    ))?;
     let address = probe.address();
     let before = resident_bytes(probe.pid())?;
     const EACH: u64 = 250;
@@ -145,7 +162,10 @@ fn a_million_pages_make_no_more_series_than_the_configuration_allows() -> Result
                 1 => format!("/{}/{}/edit", word(page % 977), word(page)),
                 _ => format!("/item/{page}/{}", word(page % 1_009)),
             };
-            format!(r#"{{"name":"LCP","value":{},"id":"v-{page}","page":"{path}"}}"#, page % 9_000)
+            format!(
+                r#"{{"name":"LCP","value":{},"id":"v-{page}","page":"{path}"}}"#,
+                page % 9_000
+            )
         });
         let pages: Vec<String> = pages.collect();
         Post::new("/api/metrics", format!("[{}]", pages.join(",")))
@@ -166,15 +186,26 @@ fn a_million_pages_make_no_more_series_than_the_configuration_allows() -> Result
         Ok(metrics.clone())
     })?;
     let pages = metrics.counts_by("page", "hostprobe_web_vital_lcp_seconds_count", &[]);
-    ensure!(pages.len() <= 40 + 2, "{} pages: {:?}", pages.len(), pages.keys());
-    ensure!(pages.get("/cart") == Some(&1) && pages.contains_key("other"), "{pages:?}");
+    ensure!(
+        pages.len() <= 40 + 2,
+        "{} pages: {:?}",
+        pages.len(),
+        pages.keys()
+    );
+    ensure!(
+        pages.get("/cart") == Some(&1) && pages.contains_key("other"),
+        "{pages:?}"
+    );
     let browsers = metrics.samples.iter().filter(|sample| {
         sample.name.starts_with("hostprobe_web_vital") || sample.name.starts_with("hostprobe_b")
     });
     let browsers = browsers.count();
     ensure!(browsers < 42 * 20 + 200, "{browsers} series of browsers");
     let grown = resident_bytes(probe.pid())?.saturating_sub(before);
-    println!("{browsers} series; resident memory grew by {} KiB", grown / 1024);
+    println!(
+        "{browsers} series; resident memory grew by {} KiB",
+        grown / 1024
+    );
     ensure!(grown < MOST_GROWTH, "{grown} bytes");
     probe.stop()
 }
@@ -206,22 +237,49 @@ fn nonsense_is_refused_with_the_reason_and_counted_exactly() -> Result<()> {
             "too_large",
             10,
         ),
-        (post(LCP).header("Content-Encoding", "gzip"), 400, "broken", 20),
-        (post(LCP).header("Content-Encoding", "zstd"), 415, "encoding", 20),
+        (
+            post(LCP).header("Content-Encoding", "gzip"),
+            400,
+            "broken",
+            20,
+        ),
+        (
+            post(LCP).header("Content-Encoding", "zstd"),
+            415,
+            "encoding",
+            20,
+        ),
         (post(r#"{"name":"LCP","value":NaN}"#), 400, "malformed", 30),
-        (post(r#"{"name":"LCP","value":1e999}"#), 400, "malformed", 30),
+        (
+            post(r#"{"name":"LCP","value":1e999}"#),
+            400,
+            "malformed",
+            30,
+        ),
         (post("\u{0}\u{1}"), 400, "malformed", 30),
         (post(r#"{"name":"LCP","value":-1}"#), 400, "invalid", 30),
         (post(r#"{"name":"XXX","value":1}"#), 400, "invalid", 30),
-        (post(&format!("[{}]", [LCP; 257].join(","))), 400, "too_many", 30),
+        (
+            post(&format!("[{}]", [LCP; 257].join(","))),
+            400,
+            "too_many",
+            30,
+        ),
         (post("{}"), 400, "empty", 30),
         (
-            post(LCP).header("Origin", "https://evil.example").header("Sec-Fetch-Site", "cross-site"),
+            post(LCP)
+                .header("Origin", "https://evil.example")
+                .header("Sec-Fetch-Site", "cross-site"),
             403,
             "origin",
             50,
         ),
-        (post(LCP).header("Origin", "https://shop.example"), 204, "", 25),
+        (
+            post(LCP).header("Origin", "https://shop.example"),
+            204,
+            "",
+            25,
+        ),
         (post(LCP).header("Origin", "http://localhost"), 204, "", 25),
     ];
     let mut expected: BTreeMap<String, u64> = BTreeMap::new();
@@ -241,8 +299,16 @@ fn nonsense_is_refused_with_the_reason_and_counted_exactly() -> Result<()> {
         }
     }
     let metrics = probe.metrics()?;
-    ensure!(refused(&metrics) == expected, "{:?} and not {expected:?}", refused(&metrics));
-    ensure!(accepted(&metrics) == good, "{} and not {good}", accepted(&metrics));
+    ensure!(
+        refused(&metrics) == expected,
+        "{:?} and not {expected:?}",
+        refused(&metrics)
+    );
+    ensure!(
+        accepted(&metrics) == good,
+        "{} and not {good}",
+        accepted(&metrics)
+    );
     let grown = resident_bytes(probe.pid())?.saturating_sub(before);
     println!("resident memory grew by {} KiB", grown / 1024);
     ensure!(grown < MOST_GROWTH, "{grown} bytes");
@@ -271,7 +337,10 @@ fn slow_bodies_are_given_up_and_the_daemon_answers_meanwhile() -> Result<()> {
     println!("{statuses:?}; longest scrape {longest:?}");
     ensure!(other == 204, "{other}");
     // So many of one client are read at once; the others are told to come again.
-    ensure!(statuses == BTreeMap::from([(408, 32), (503, 16)]), "{statuses:?}");
+    ensure!(
+        statuses == BTreeMap::from([(408, 32), (503, 16)]),
+        "{statuses:?}"
+    );
     let refused = refused(&probe.metrics()?);
     let expected = BTreeMap::from([("slow".to_owned(), 32), ("busy".to_owned(), 16)]);
     ensure!(refused == expected, "{refused:?}");
@@ -284,9 +353,21 @@ fn browsers_have_an_address_of_their_own_where_nothing_else_is() -> Result<()> {
     let probe = start(&format!("listen = \"{own}\"\nsample_rate = 0.5"))?;
     let script = http::get(own, "/vitals.js", &[("Origin", "https://shop.example")])?;
     ensure!(script.status == 200, "{script:?}");
-    ensure!(script.body.contains("\"sample\":0.5"), "the configured default");
-    ensure!(script.body == probe.get("/vitals.js", &[])?.body, "the same at both addresses");
-    for path in ["/", "/metrics", "/api/status", "/api/openapi.json", "/healthz"] {
+    ensure!(
+        script.body.contains("\"sample\":0.5"),
+        "the configured default"
+    );
+    ensure!(
+        script.body == probe.get("/vitals.js", &[])?.body,
+        "the same at both addresses"
+    );
+    for path in [
+        "/",
+        "/metrics",
+        "/api/status",
+        "/api/openapi.json",
+        "/healthz",
+    ] {
         ensure!(http::get(own, path, &[])?.status == 404, "{path} is there");
     }
     let batch = r#"{"v":1,"session":"00000000000000aa","page":"/orders/17","app":"shop","device":"mobile",
@@ -301,16 +382,28 @@ fn browsers_have_an_address_of_their_own_where_nothing_else_is() -> Result<()> {
         let metrics = probe.metrics()?;
         let labels = [("page", "/orders/{id}"), ("device", "mobile")];
         let observed = metrics.count("hostprobe_web_vital_lcp_seconds_count", &labels);
-        ensure!(observed == 1, "{observed} values of LCP: the same id twice is one value");
+        ensure!(
+            observed == 1,
+            "{observed} values of LCP: the same id twice is one value"
+        );
         Ok(metrics)
     })?;
     let labels = [("vital", "CLS"), ("rating", "poor")];
-    ensure!(metrics.count("hostprobe_web_vital_ratings_total", &labels) == 1, "the rating");
-    let views = metrics.count("hostprobe_browser_page_views_total", &[("device", "mobile")]);
+    ensure!(
+        metrics.count("hostprobe_web_vital_ratings_total", &labels) == 1,
+        "the rating"
+    );
+    let views = metrics.count(
+        "hostprobe_browser_page_views_total",
+        &[("device", "mobile")],
+    );
     ensure!(views == 2, "{views} page views");
     let users = metrics.count("hostprobe_active_users", &[("service", "shop")]);
     ensure!(users == 1, "{users} users");
     let names: BTreeSet<&str> = metrics.samples.iter().map(|sample| &*sample.name).collect();
-    ensure!(names.contains("hostprobe_web_vital_cls_bucket"), "{names:?}");
+    ensure!(
+        names.contains("hostprobe_web_vital_cls_bucket"),
+        "{names:?}"
+    );
     probe.stop()
 }

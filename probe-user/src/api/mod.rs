@@ -8,6 +8,7 @@ mod advice;
 mod beacons;
 mod database;
 mod findings;
+mod gemini;
 mod health;
 mod host;
 mod json;
@@ -21,6 +22,7 @@ mod slow_queries;
 mod source;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod verdict;
 mod vitals_script;
 
@@ -41,6 +43,7 @@ pub(crate) use database::Database as DatabaseAnswer;
 pub use problem::Problem;
 pub use server::{serve, serve_beacons};
 pub use source::{CollectError, Collected, Source, Status};
+pub use tokens::{Tokens, TokensError};
 
 use source::Collector;
 
@@ -118,6 +121,8 @@ pub fn router(source: Arc<dyn Source>) -> Router {
         .route("/api/openapi.json", get(page::open_api))
         // The first layer is the innermost.
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
+        // These have a limit of their own.
+        .merge(gemini::routes())
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,
             REQUEST_TIMEOUT,

@@ -2,10 +2,11 @@
 
 use axum::{
     Json,
-    http::{HeaderValue, Method, StatusCode, Uri, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::CollectError;
 
@@ -23,6 +24,12 @@ pub struct Problem {
     status: u16,
     /// What happened, to what, and what to do next.
     detail: String,
+    /// What programs want to know of it (RFC 9457, section 3.2).
+    #[serde(flatten)]
+    members: Map<String, Value>,
+    /// What the answer has beside its body.
+    #[serde(skip)]
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Problem {
@@ -33,15 +40,34 @@ impl Problem {
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: detail.into(),
+            members: Map::new(),
+            headers: Vec::new(),
         }
+    }
+
+    /// With a member of its own, for programs.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.members.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// With a header.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
+        self.headers.push((name, value.into()));
+        self
     }
 }
 
 impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let kind = HeaderValue::from_static(CONTENT_TYPE);
-        (status, [(header::CONTENT_TYPE, kind)], Json(self)).into_response()
+        let headers = std::mem::take(&mut self.headers);
+        let mut response = (status, [(header::CONTENT_TYPE, kind)], Json(self)).into_response();
+        response.headers_mut().extend(headers);
+        response
     }
 }
 

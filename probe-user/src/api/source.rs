@@ -13,9 +13,11 @@ use tokio::{
     task::JoinError,
 };
 
+use super::Tokens;
 use crate::{
     database::AskedDatabase,
     database::advice::report::AdviceReport,
+    gemini::Gemini,
     host::HostReport,
     kernel::snapshot::{ProbeState, ProbeStatus, Snapshot},
     metrics::{Build, Inputs, OwnProcess, ServiceView},
@@ -59,6 +61,16 @@ pub trait Source: Send + Sync + 'static {
     /// Where records are kept; by default nowhere.
     fn store(&self) -> Store {
         Store::off()
+    }
+
+    /// Usage of Gemini and its limits; by default none.
+    fn gemini(&self) -> Option<Gemini> {
+        None
+    }
+
+    /// Who may write from other hosts; by default nobody.
+    fn tokens(&self) -> Arc<Tokens> {
+        Arc::default()
     }
 
     /// The latest slow statements, for when there is no store; by default none.

@@ -33,10 +33,14 @@ mod traffic;
 mod verdict;
 
 /// What takes POST.
-const POSTS: [&str; 3] = [
+const POSTS: [&str; 7] = [
     "/api/metrics",
     "/api/browser/errors",
     "/api/browser/actions",
+    "/api/gemini/usage",
+    "/api/gemini/reserve",
+    "/api/gemini/commit",
+    "/api/gemini/release",
 ];
 
 const PATHS: [&str; 30] = [
@@ -214,7 +218,10 @@ async fn slow_queries_come_from_memory_when_there_is_no_store_and_say_so() {
     assert!(assert_problem(&answer, StatusCode::BAD_REQUEST).contains("`side`"));
 }
 
-async fn send(router: Router, request: Request<Body>) -> (StatusCode, HeaderMap, Vec<u8>) {
+pub(super) async fn send(
+    router: Router,
+    request: Request<Body>,
+) -> (StatusCode, HeaderMap, Vec<u8>) {
     let response: Response<_> = router.oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes().to_vec();
@@ -241,7 +248,10 @@ async fn get_json(path: &str) -> Value {
     serde_json::from_slice(&body).unwrap()
 }
 
-fn assert_problem(answer: &(StatusCode, HeaderMap, Vec<u8>), status: StatusCode) -> String {
+pub(super) fn assert_problem(
+    answer: &(StatusCode, HeaderMap, Vec<u8>),
+    status: StatusCode,
+) -> String {
     let (actual, headers, body) = answer;
     assert_eq!(*actual, status);
     assert_eq!(headers[header::CONTENT_TYPE], "application/problem+json");
@@ -414,7 +424,7 @@ async fn the_document_describes_every_path_and_no_other() {
 }
 
 /// Checks a value against the parts of JSON Schema that the document uses.
-fn check(document: &Value, schema: &Value, value: &Value, at: &str) {
+pub(super) fn check(document: &Value, schema: &Value, value: &Value, at: &str) {
     if let Some(reference) = schema["$ref"].as_str() {
         let pointer = reference.strip_prefix('#').unwrap();
         return check(document, document.pointer(pointer).unwrap(), value, at);

@@ -1,6 +1,7 @@
 //! `hostprobe check`: what works here, and if not, why and what to do.
 
 mod database;
+mod gemini;
 
 use std::{collections::BTreeMap, fmt::Write as _, process::ExitCode};
 
@@ -28,6 +29,7 @@ struct Report {
     /// Programs that were attached, with the instructions that the verifier looked at.
     programs: BTreeMap<&'static str, u64>,
     store: StoreReport,
+    gemini: gemini::Report,
     works: bool,
     /// The configured databases, which do not keep the probe from working.
     #[serde(serialize_with = "as_the_api_has_them")]
@@ -84,6 +86,7 @@ fn report(config: &Config) -> anyhow::Result<Report> {
         error: None,
         programs: BTreeMap::new(),
         store: store(config)?,
+        gemini: gemini::report(config),
         works: false,
         databases: database::ask(&config.databases),
     };
@@ -175,6 +178,7 @@ fn text(report: &Report) -> Result<String, std::fmt::Error> {
     )?;
     writeln!(out, "  {:<27} {}", "", report.store.detail)?;
     database::text(&mut out, &report.databases)?;
+    gemini::text(&mut out, &report.gemini)?;
     writeln!(
         out,
         "\nNot seen on any kernel: what is moved through io_uring (its requests are counted), 32-bit programs, and \

@@ -27,6 +27,7 @@ use crate::{
         slow,
     },
     database::Databases,
+    gemini::Gemini,
     host::Sampler,
     kernel::{
         loader::Wanted,
@@ -53,6 +54,13 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         Ok(listener) => listener,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "hostprobe: {error:#}");
+            return Ok(ExitCode::from(exit::FAILURE));
+        }
+    };
+    let tokens = match api::Tokens::load(&config.api.token_files) {
+        Ok(tokens) => tokens,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "hostprobe: {error}");
             return Ok(ExitCode::from(exit::FAILURE));
         }
     };
@@ -107,6 +115,16 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
             return Ok(ExitCode::from(exit::FAILURE));
         }
     };
+    // Likewise, and it writes to the store.
+    let stop_gemini = CancellationToken::new();
+    let gemini = Gemini::open(&config.gemini, store.clone(), stop_gemini.clone());
+    let gemini = match runtime.block_on(gemini) {
+        Ok(gemini) => gemini,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "hostprobe: {error}");
+            return Ok(ExitCode::from(exit::FAILURE));
+        }
+    };
     let sampler = config.host.enabled.then(|| Sampler::new(&config.host));
     let daemon = Daemon::new(
         kernel,
@@ -130,7 +148,12 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         // Told to stop before the store is, so that the last window is kept, too.
         runtime.spawn(vitals.keep_sums(stop.clone()))
     });
-    let daemon = Arc::new(daemon.with_databases(databases).with_vitals(vitals));
+    let daemon = daemon
+        .with_databases(databases)
+        .with_vitals(vitals)
+        .with_gemini(gemini.clone())
+        .with_tokens(tokens);
+    let daemon = Arc::new(daemon);
     let keeping = runtime.spawn(Arc::clone(&daemon).keep_slow_statements(slow_statements));
     runtime.spawn(Arc::clone(&daemon).log_findings(findings, stop.clone()));
     let result = runtime.block_on(serve(
@@ -149,6 +172,8 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
     }
     // Ends with the decoder, who had the other end of the channel.
     let _ = runtime.block_on(async { tokio::time::timeout(GRACE, keeping).await });
+    stop_gemini.cancel();
+    runtime.block_on(gemini.ended());
     stop_store.cancel();
     runtime.block_on(store.ended());
     runtime.shutdown_timeout(GRACE);

@@ -28,6 +28,7 @@ mod vitals;
 pub use advice::Advice;
 pub use api::Api;
 pub use database::{Database, DatabaseUrl};
+pub(crate) use gemini::MAX_LEASE_S;
 pub use gemini::{Gemini, GeminiLimit, Per, UnknownPrice, WhenStoreIsDown};
 pub use host::Host;
 pub use load::{ConfigError, DEFAULT_FILE, Origin, Problem, Setting, Sources};

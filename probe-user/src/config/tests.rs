@@ -455,3 +455,53 @@ fn databases_are_checked_and_their_passwords_never_shown() {
     assert!(!format!("{config:?}").contains("secret"));
     assert_eq!(Config::default().needs_restart(&config), ["database"]);
 }
+
+/// A limit that is not what its author meant is no limit.
+#[test]
+fn limits_of_gemini_say_what_they_count() {
+    let found = problems(
+        "[gemini]\ntimezone = 'Mars/Base'\nlease_s = 0\nhosts = ['a/b']\nfeature_header = 'a b'\n\
+         prices = 'here'\n[[gemini.limit]]\nper = 'week'\ntokens = 5\n",
+    );
+    let expected = [
+        "config.toml: line 8: `gemini.limit[0].per` = \"week\": allowed are \"minute\", \"day\", \"month\"",
+        "config.toml: line 2: `gemini.timezone` = \"Mars/Base\": allowed is the name of a time zone \
+         that this host knows, such as \"UTC\" or \"America/Los_Angeles\"",
+        "config.toml: line 3: `gemini.lease_s` = 0: allowed is a whole number of seconds from 1 to 3600",
+        "config.toml: line 6: `gemini.prices` = \"here\": allowed is the absolute path",
+        "config.toml: line 4: `gemini.hosts` = [\"a/b\"]: allowed is a list of up to 16 host names",
+        "config.toml: line 5: `gemini.feature_header` = \"a b\": allowed is the name of a header",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}");
+    }
+    let found = problems(
+        "[[gemini.limit]]\nmodel = 'a*b'\n[[gemini.limit]]\nusd = -1\nfeature = ''\n\
+         [[gemini.limit]]\ntokens = 1\n[[gemini.limit]]\nper = 'day'\ncalls = 1\n",
+    );
+    for (found, part) in found.iter().zip([
+        "`gemini.limit[0].model` = \"a*b\"",
+        "`gemini.limit[0]`: limits nothing",
+        "`gemini.limit[1].feature` = \"\"",
+        "`gemini.limit[1].usd` = -1",
+        "gemini.limit[2] is called `day` as well",
+    ]) {
+        assert!(found.contains(part), "{part} is not in {found}");
+    }
+    assert_eq!(found.len(), 5);
+    let config = load(
+        "[gemini]\ntimezone = 'Europe/Berlin'\n[[gemini.limit]]\nper = 'month'\nusd = 2.5\nfeature = 'a'\n\
+         [api]\ntoken_files = ['/a']\n",
+        &[],
+        &[],
+    )
+    .unwrap();
+    assert_eq!(config.gemini.limits[0].label(), "month for a");
+    assert_eq!(Config::default().needs_restart(&config), ["gemini", "api"]);
+    assert!(
+        problems("[api]\ntoken_files = ['tokens']")
+            .concat()
+            .contains("absolute paths")
+    );
+}

@@ -31,11 +31,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
 use crate::{
-    api::{CollectError, Collected, Source, Status},
+    api::{CollectError, Collected, Source, Status, Tokens},
     cli::object_build_id,
     config::{Config, Sql, slow_ns},
     database::advice::report::AdviceReport,
     database::{AskedDatabase, Databases},
+    gemini::Gemini,
     host::{HostReport, Sampler, ServiceProcesses},
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
     metrics::{Build, ExitCount, ServiceView},
@@ -64,6 +65,8 @@ pub struct Daemon {
     databases: Databases,
     vitals: Option<Vitals>,
     store: Store,
+    gemini: Option<Gemini>,
+    tokens: Arc<Tokens>,
     /// The latest slow statements.
     recent: Arc<Recent>,
     sql: Sql,
@@ -101,6 +104,8 @@ impl Daemon {
             databases: Databases::default(),
             vitals: None,
             store,
+            gemini: None,
+            tokens: Arc::default(),
             recent: Arc::default(),
             sql: sql.clone(),
             history: Arc::default(),
@@ -116,6 +121,20 @@ impl Daemon {
     #[must_use]
     pub fn with_databases(mut self, databases: Databases) -> Self {
         self.databases = databases;
+        self
+    }
+
+    /// Takes the ledger of Gemini.
+    #[must_use]
+    pub fn with_gemini(mut self, gemini: Gemini) -> Self {
+        self.gemini = Some(gemini);
+        self
+    }
+
+    /// Takes the tokens of those who write from other hosts.
+    #[must_use]
+    pub fn with_tokens(mut self, tokens: Tokens) -> Self {
+        self.tokens = Arc::new(tokens);
         self
     }
 
@@ -390,6 +409,14 @@ impl Source for Daemon {
 
     fn store(&self) -> Store {
         self.store.clone()
+    }
+
+    fn gemini(&self) -> Option<Gemini> {
+        self.gemini.clone()
+    }
+
+    fn tokens(&self) -> Arc<Tokens> {
+        Arc::clone(&self.tokens)
     }
 
     fn recent(&self) -> Arc<Recent> {

@@ -75,7 +75,7 @@ impl StoreError {
 
     /// Whether the database refused what a record holds (SQLSTATE classes 22 and 23), so that
     /// writing it again can't help, but others may be written.
-    pub(super) fn is_about_a_record(&self) -> bool {
+    pub(crate) fn is_about_a_record(&self) -> bool {
         let Self::Database { source, .. } = self else {
             return false;
         };

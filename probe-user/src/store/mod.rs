@@ -33,7 +33,7 @@ mod rows;
 mod slow_queries;
 mod statements;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transaction;
 mod writer;
 

@@ -16,13 +16,13 @@ use tempfile::TempDir;
 const PROGRAMS: &str = "/usr/lib/postgresql/15/bin";
 
 /// Runs until it is dropped.
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     postmaster: Child,
     directory: TempDir,
 }
 
 impl Cluster {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let directory = TempDir::with_prefix("hostprobe-store-").unwrap();
         let everyone = std::fs::Permissions::from_mode(0o755);
         std::fs::set_permissions(directory.path(), everyone).unwrap();
@@ -59,7 +59,7 @@ impl Cluster {
     }
 
     /// Address of a new database.
-    pub(super) fn database(&self, name: &str) -> String {
+    pub(crate) fn database(&self, name: &str) -> String {
         assert!(self.asked(&["-c", &format!("CREATE DATABASE {name}")]));
         let directory = self.directory.path().display();
         format!("postgres://probe@localhost/{name}?host={directory}")

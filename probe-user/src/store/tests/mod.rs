@@ -2,7 +2,7 @@
 //! and survives trouble. With the real binary, and harder faults, in the end-to-end tests.
 
 pub(super) mod browser;
-mod cluster;
+pub(crate) mod cluster;
 mod faults;
 
 use std::path::Path;
@@ -66,7 +66,7 @@ fn at(offset_ms: i64) -> i64 {
     BASE.get_or_init(|| now_ms() - 3_600_000) + offset_ms
 }
 
-fn settings(url: &str) -> config::Store {
+pub(crate) fn settings(url: &str) -> config::Store {
     config::Store {
         url: Some(url.parse().unwrap()),
         flush_ms: 10,
@@ -74,7 +74,7 @@ fn settings(url: &str) -> config::Store {
     }
 }
 
-fn on_sqlite(path: &Path) -> config::Store {
+pub(crate) fn on_sqlite(path: &Path) -> config::Store {
     settings(&format!("sqlite://{}", path.display()))
 }
 
