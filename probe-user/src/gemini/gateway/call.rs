@@ -7,7 +7,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Gateway, refusal::UpstreamFailure};
 use crate::gemini::{
-    Call, Cost, ErrorCode, Operation, Outcome, ReservationId, Source, Usage,
+    Call, Cost, Operation, Outcome, ReservationId, Source, Usage,
 };
 
 /// What is known of a call from its request.
@@ -65,12 +65,12 @@ impl UnderWay {
             return self.over();
         };
         let duration = self.started.elapsed();
-        let call = Call {
+        let mut call = Call {
             id: Call::new_id(self.at_ms),
             key: None,
             response_id: ended.response_id,
             at_ms: self.at_ms,
-            host: self.gateway.0.host.clone(),
+            host: self.gateway.0.host.to_string(),
             service: std::mem::take(&mut self.service),
             feature: std::mem::take(&mut self.feature),
             route: None,
@@ -81,9 +81,9 @@ impl UnderWay {
             duration_ns: u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX),
             first_chunk_ns: ended.first_chunk_ns,
             usage: ended.usage,
-            // The ledger knows the prices.
-            cost: Cost::NoUsage,
+            cost: Cost::Free,
         };
+        call.cost = self.gateway.0.ledger.prices().cost_of(&call);
         let tracker = self.gateway.0.settling.clone();
         tracker.spawn(async move {
             let ledger = &self.gateway.0.ledger;
@@ -135,6 +135,13 @@ impl Held {
             .unwrap_or_default()
     }
 
+    /// Model and feature.
+    pub(super) fn names(&self) -> (&str, &str) {
+        self.call
+            .as_ref()
+            .map_or(("", ""), |call| (&call.model, &call.feature))
+    }
+
     pub(super) fn started(&self) -> Option<Instant> {
         self.call.as_ref().map(|call| call.started)
     }
@@ -163,16 +170,8 @@ impl Held {
             return;
         };
         match failure {
-            UpstreamFailure::Connect => {
-                // Nobody has seen it; the failure is worth knowing all the same.
-                if call.reservation.is_some() {
-                    return call.undo();
-                }
-                call.end(Ended::with(Outcome::Error {
-                    status: 502,
-                    code: Some(ErrorCode::Unavailable),
-                }));
-            }
+            // Nobody has seen it.
+            UpstreamFailure::Connect => call.undo(),
             // It may have been answered, and billed, behind the broken connection.
             _ => call.end(Ended::with(Outcome::Incomplete)),
         }

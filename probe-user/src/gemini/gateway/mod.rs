@@ -49,7 +49,8 @@ pub struct Gateway(Arc<Inner>);
 struct Inner {
     upstream: Upstream,
     ledger: Gemini,
-    host: String,
+    /// As records know it.
+    host: Arc<str>,
     max_request_bytes: u64,
     assumed_output: u64,
     feature_header: HeaderName,
@@ -60,15 +61,13 @@ struct Inner {
 }
 
 impl Gateway {
-    /// A gateway in front of the configured upstream; `None` when it is switched off. `host` is the
-    /// name by which records know this host.
+    /// A gateway in front of the configured upstream; `None` when it is switched off.
     ///
     /// # Errors
     /// The file of certificates can't be used.
     pub fn open(
         config: &config::Gemini,
         ledger: Gemini,
-        host: String,
     ) -> Result<Option<Self>, UpstreamError> {
         let section = &config.gateway;
         if !section.enabled {
@@ -81,8 +80,8 @@ impl Gateway {
         let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
         Ok(Some(Self(Arc::new(Inner {
             upstream: Upstream::new(section)?,
+            host: ledger.host(),
             ledger,
-            host,
             max_request_bytes: section.max_request_bytes.into(),
             assumed_output: section.assumed_output_tokens.into(),
             feature_header,
@@ -163,7 +162,7 @@ impl Gateway {
         };
         self.0.counters.under_way.fetch_add(1, Ordering::Relaxed);
         let mut call = call.hold();
-        if call.is_reserved_for() {
+        if call.is_reserved_for() && self.0.ledger.is_limited(call.names()) {
             let reserved = self.0.ledger.reserve(&call.estimate(tokens)).await;
             match reserved {
                 Ok(reservation) => call.reserved(reservation.id),
@@ -212,13 +211,8 @@ impl Gateway {
         GatewayError::refused(reason, message)
     }
 
-    /// Who may not call, and what is not done.
+    /// What is not done.
     fn check(&self, headers: &HeaderMap) -> Result<(), GatewayError> {
-        // A page that a browser has open on this host could use up the limits. Programs send neither.
-        if headers.contains_key(header::ORIGIN) || headers.contains_key("sec-fetch-site") {
-            self.refused(RefusalReason::Caller);
-            return Err(GatewayError::from_a_page());
-        }
         if headers.contains_key(header::UPGRADE) {
             self.refused(RefusalReason::Invalid);
             return Err(GatewayError::unimplemented(

@@ -115,13 +115,6 @@ impl GatewayError {
         error
     }
 
-    /// A page in a browser is no caller of the gateway.
-    pub fn from_a_page() -> Self {
-        let message = "hostprobe: the gateway is for programs; pages in browsers may not use it";
-        let reason = RefusalReason::Caller.as_str();
-        Self::new(StatusCode::FORBIDDEN, "PERMISSION_DENIED", reason, message)
-    }
-
     /// Something that the gateway does not do.
     pub fn unimplemented(message: impl Into<String>) -> Self {
         let reason = RefusalReason::Invalid.as_str();

@@ -64,7 +64,7 @@ impl Upstream {
         // The first to say wins; it is the same everywhere in the daemon.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
-        let base = config.upstream.clone();
+        let base = config.upstream.url().clone();
         let mut client = Client::builder()
             .redirect(redirect::Policy::none())
             .referer(false)
@@ -74,7 +74,7 @@ impl Upstream {
             .read_timeout(seconds(config.idle_timeout_s))
             .pool_idle_timeout(IDLE)
             .pool_max_idle_per_host(MAX_IDLE);
-        if config.upstream_is_loopback() {
+        if config.upstream.is_loopback() {
             // A proxy that the environment names is for the way out.
             client = client.no_proxy();
         }
