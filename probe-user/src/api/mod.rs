@@ -8,6 +8,7 @@ mod advice;
 mod beacons;
 mod database;
 mod findings;
+mod gateway;
 mod gemini;
 mod health;
 mod host;
@@ -131,8 +132,9 @@ pub fn router(source: Arc<dyn Source>) -> Router {
         .merge(beacons::routes())
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
-        .with_state(App::new(source));
-    for_all(routes)
+        .with_state(App::new(Arc::clone(&source)));
+    // Its answers are the API's, and take as long as they take.
+    for_all(routes).merge(gateway::routes(source))
 }
 
 /// What browsers need and nothing else.

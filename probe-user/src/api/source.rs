@@ -17,7 +17,7 @@ use super::Tokens;
 use crate::{
     database::AskedDatabase,
     database::advice::report::AdviceReport,
-    gemini::Gemini,
+    gemini::{Gemini, gateway::Gateway},
     host::HostReport,
     kernel::snapshot::{ProbeState, ProbeStatus, Snapshot},
     metrics::{Build, Inputs, OwnProcess, ServiceView},
@@ -65,6 +65,11 @@ pub trait Source: Send + Sync + 'static {
 
     /// Usage of Gemini and its limits; by default none.
     fn gemini(&self) -> Option<Gemini> {
+        None
+    }
+
+    /// Where calls of Gemini go through; by default nowhere.
+    fn gateway(&self) -> Option<Gateway> {
         None
     }
 

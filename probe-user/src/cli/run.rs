@@ -27,7 +27,7 @@ use crate::{
         privileges, slow,
     },
     database::Databases,
-    gemini::Gemini,
+    gemini::{Gemini, gateway::Gateway},
     host::Sampler,
     kernel::{
         loader::Wanted,
@@ -130,6 +130,13 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
             return Ok(ExitCode::from(exit::FAILURE));
         }
     };
+    let gateway = match Gateway::open(&config.gemini, gemini.clone()) {
+        Ok(gateway) => gateway,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "hostprobe: {error}");
+            return Ok(ExitCode::from(exit::FAILURE));
+        }
+    };
     let sampler = config.host.enabled.then(|| Sampler::new(&config.host));
     let daemon = Daemon::new(
         kernel,
@@ -157,6 +164,7 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         .with_databases(databases)
         .with_vitals(vitals)
         .with_gemini(gemini.clone())
+        .with_gateway(gateway.clone())
         .with_tokens(tokens);
     let daemon = Arc::new(daemon);
     let observing = runtime.spawn(Arc::clone(&daemon).keep_model_calls(
@@ -185,6 +193,9 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
     // Ends with the decoder, who had the other end of the channel.
     let _ = runtime.block_on(async { tokio::time::timeout(GRACE, keeping).await });
     let _ = runtime.block_on(async { tokio::time::timeout(GRACE, observing).await });
+    if let Some(gateway) = gateway {
+        let _ = runtime.block_on(async { tokio::time::timeout(GRACE, gateway.settled()).await });
+    }
     stop_gemini.cancel();
     runtime.block_on(gemini.ended());
     stop_store.cancel();

@@ -5,6 +5,8 @@ use std::{fmt, path::PathBuf};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use super::GeminiGateway;
+
 /// Section `[gemini]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -28,6 +30,8 @@ pub struct Gemini {
     pub max_features: u32,
     /// Models that metrics tell apart; the others are `other`.
     pub max_models: u32,
+    /// Calls that go through the daemon.
+    pub gateway: GeminiGateway,
     /// The limits.
     #[serde(rename = "limit", skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<GeminiLimit>,
@@ -138,6 +142,7 @@ impl Default for Gemini {
             feature_header: "x-hostprobe-feature".to_owned(),
             max_features: 50,
             max_models: 50,
+            gateway: GeminiGateway::default(),
             limits: Vec::new(),
         }
     }

@@ -417,6 +417,36 @@ pub(super) const KEYS: &[Key] = &[
         "gemini.max_models",
         "allowed is a whole number from 1 to 1000",
     ),
+    key("gemini.gateway", SECTION),
+    key("gemini.gateway.enabled", SWITCH),
+    key(
+        "gemini.gateway.upstream",
+        r#"allowed is an address with https, or with http on this host, without user or query, such as "https://generativelanguage.googleapis.com""#,
+    ),
+    key(
+        "gemini.gateway.ca_file",
+        r#"allowed is the absolute path of a file with certificates in PEM format, such as "/etc/ssl/certs/proxy.pem""#,
+    ),
+    key(
+        "gemini.gateway.max_request_bytes",
+        "allowed is a whole number of bytes from 1024 to 1073741824",
+    ),
+    key(
+        "gemini.gateway.max_calls",
+        "allowed is a whole number from 1 to 192",
+    ),
+    key(
+        "gemini.gateway.connect_timeout_s",
+        "allowed is a whole number of seconds from 1 to 300",
+    ),
+    key(
+        "gemini.gateway.idle_timeout_s",
+        "allowed is a whole number of seconds from 1 to 3600",
+    ),
+    key(
+        "gemini.gateway.assumed_output_tokens",
+        "allowed is a whole number from 0 to 1000000",
+    ),
     key(
         "gemini.limit",
         "allowed is a list of up to 64 tables, each written as [[gemini.limit]]",

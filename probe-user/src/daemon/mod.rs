@@ -37,7 +37,7 @@ use crate::{
     config::{Config, Sql, slow_ns},
     database::advice::report::AdviceReport,
     database::{AskedDatabase, Databases},
-    gemini::Gemini,
+    gemini::{Gemini, gateway::Gateway},
     host::{HostReport, Sampler, ServiceProcesses},
     kernel::{environment, mapped::TgidTable, probe::KernelProbe},
     metrics::{Build, ExitCount, ServiceView},
@@ -67,6 +67,7 @@ pub struct Daemon {
     vitals: Option<Vitals>,
     store: Store,
     gemini: Option<Gemini>,
+    gateway: Option<Gateway>,
     tokens: Arc<Tokens>,
     /// The latest slow statements.
     recent: Arc<Recent>,
@@ -106,6 +107,7 @@ impl Daemon {
             vitals: None,
             store,
             gemini: None,
+            gateway: None,
             tokens: Arc::default(),
             recent: Arc::default(),
             sql: sql.clone(),
@@ -129,6 +131,13 @@ impl Daemon {
     #[must_use]
     pub fn with_gemini(mut self, gemini: Gemini) -> Self {
         self.gemini = Some(gemini);
+        self
+    }
+
+    /// Takes the gateway to Gemini.
+    #[must_use]
+    pub fn with_gateway(mut self, gateway: Option<Gateway>) -> Self {
+        self.gateway = gateway;
         self
     }
 
@@ -414,6 +423,10 @@ impl Source for Daemon {
 
     fn gemini(&self) -> Option<Gemini> {
         self.gemini.clone()
+    }
+
+    fn gateway(&self) -> Option<Gateway> {
+        self.gateway.clone()
     }
 
     fn tokens(&self) -> Arc<Tokens> {

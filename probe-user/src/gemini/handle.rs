@@ -15,7 +15,9 @@ use tracing::{debug, info, warn};
 
 use super::{
     Call, Estimate, GeminiError, LimitLevel, LimitState, Numbers, Prices, Recorded, Reservation,
-    ReservationId, ReserveError, Reserved, Settled, ledger::Ledger, limits::plain_model,
+    ReservationId, ReserveError, Reserved, Settled,
+    ledger::Ledger,
+    limits::{plain_feature, plain_model},
 };
 use crate::{
     config::{self, WhenStoreIsDown},
@@ -299,6 +301,14 @@ impl Gemini {
     async fn release_now(&self, id: ReservationId) -> Result<bool, StoreError> {
         let gemini = self.clone();
         finished(async move { gemini.0.ledger.release(id).await }).await
+    }
+
+    /// Whether any limit counts calls of this model and for this feature: of others nothing needs to
+    /// be reserved.
+    pub fn is_limited(&self, (model, feature): (&str, &str)) -> bool {
+        let (model, feature) = (plain_model(model), plain_feature(feature));
+        let limits = self.0.ledger.limits();
+        limits.covering(model, feature).next().is_some()
     }
 
     /// What all limits stand at now, of all hosts that share the store.

@@ -6,6 +6,7 @@
 
 mod call;
 mod error;
+pub mod gateway;
 mod handle;
 mod ledger;
 mod limits;

@@ -1,10 +1,10 @@
 //! `[gemini]` and `[api]`.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::PathBuf};
 
 use super::Findings;
 use crate::config::{
-    Api, Gemini, GeminiLimit,
+    Api, Gemini, GeminiGateway, GeminiLimit,
     gemini::{MAX_AMOUNT, MAX_LEASE_S, MAX_LIMITS, MAX_NAME, MAX_USD},
 };
 
@@ -42,6 +42,7 @@ impl Findings {
         if !is_header(&gemini.feature_header) {
             self.refuse("gemini.feature_header");
         }
+        self.gateway(&gemini.gateway);
         if gemini.limits.len() > MAX_LIMITS {
             self.refuse("gemini.limit");
         }
@@ -59,6 +60,31 @@ impl Findings {
                     ),
                 );
             }
+        }
+    }
+
+    fn gateway(&mut self, gateway: &GeminiGateway) {
+        let relative = |path: &PathBuf| !path.is_absolute();
+        if gateway.ca_file.as_ref().is_some_and(relative) {
+            self.refuse("gemini.gateway.ca_file");
+        }
+        for (key, number, allowed) in [
+            (
+                "max_request_bytes",
+                gateway.max_request_bytes,
+                1024..=1 << 30,
+            ),
+            // Connections are left for everything else.
+            ("max_calls", gateway.max_calls, 1..=192),
+            ("connect_timeout_s", gateway.connect_timeout_s, 1..=300),
+            ("idle_timeout_s", gateway.idle_timeout_s, 1..=3_600),
+            (
+                "assumed_output_tokens",
+                gateway.assumed_output_tokens,
+                0..=1_000_000,
+            ),
+        ] {
+            self.range(&format!("gemini.gateway.{key}"), number, allowed);
         }
     }
 

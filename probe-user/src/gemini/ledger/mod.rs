@@ -60,7 +60,7 @@ impl Ledger {
         &self.0.store
     }
 
-    fn limits(&self) -> &Limits {
+    pub(super) fn limits(&self) -> &Limits {
         &self.0.limits
     }
 

@@ -249,7 +249,8 @@ impl Ledger {
     }
 
     /// Replaces what a reservation holds by what its call took, in the windows in which it was
-    /// reserved. A call whose answer told nothing, though it was made, took the estimate.
+    /// reserved. A call whose answer told nothing, though it was made, or broke off, took the
+    /// estimate, unless it has told more.
     ///
     /// # Errors
     /// The store can't be used, or there is no such reservation.
@@ -289,9 +290,11 @@ impl Ledger {
         let made_ms = number("made_ms")?;
         let mut counted = amounts(call);
         let told_nothing = call.usage.is_none() && !matches!(call.outcome, Outcome::Error { .. });
-        if told_nothing && counted.calls > 0 {
-            counted.tokens = unsigned(number("tokens")?);
-            counted.nano_usd = unsigned(number("nano_usd")?);
+        // What was told so far of an answer that broke off is the least that it took.
+        let told_all = !told_nothing && call.outcome != Outcome::Incomplete;
+        if !told_all && counted.calls > 0 {
+            counted.tokens = counted.tokens.max(unsigned(number("tokens")?));
+            counted.nano_usd = counted.nano_usd.max(unsigned(number("nano_usd")?));
         }
         let mut changes = Changes::default();
         drop_holds(&mut transaction, id.number(), &mut changes).await?;

@@ -49,6 +49,9 @@ pub(in crate::gemini) enum Found<'a, S, W> {
     Entered(S),
 }
 
+/// Who takes what is found.
+type Out<'a, S> = dyn FnMut(Found<'_, S, <S as Shape>::Want>) + 'a;
+
 /// The state between two bytes.
 #[derive(Debug)]
 pub(in crate::gemini) struct Scanner<S: Shape> {
@@ -130,11 +133,7 @@ impl<S: Shape> Scanner<S> {
     }
 
     /// The next bytes.
-    pub(in crate::gemini) fn push(
-        &mut self,
-        bytes: &[u8],
-        found: &mut dyn FnMut(Found<'_, S, S::Want>),
-    ) {
+    pub(in crate::gemini) fn push(&mut self, bytes: &[u8], found: &mut Out<'_, S>) {
         let mut rest = bytes;
         while let Some((&byte, behind)) = rest.split_first() {
             rest = match self.state {
@@ -162,7 +161,7 @@ impl<S: Shape> Scanner<S> {
         bytes: &'a [u8],
         want: Option<S::Want>,
         depth: u32,
-        found: &mut dyn FnMut(Found<'_, S, S::Want>),
+        found: &mut Out<'_, S>,
     ) -> &'a [u8] {
         let end = memchr2(b'"', b'\\', bytes).map_or(bytes.len(), |at| at + 1);
         let (text, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
@@ -182,7 +181,7 @@ impl<S: Shape> Scanner<S> {
     }
 
     /// One byte; `false` when it has to be looked at once more in the new state.
-    fn byte(&mut self, byte: u8, found: &mut dyn FnMut(Found<'_, S, S::Want>)) -> bool {
+    fn byte(&mut self, byte: u8, found: &mut Out<'_, S>) -> bool {
         match self.state {
             State::Outside => self.outside(byte, found),
             State::BeforeName => self.before_name(byte),
@@ -212,7 +211,7 @@ impl<S: Shape> Scanner<S> {
         true
     }
 
-    fn outside(&mut self, byte: u8, found: &mut dyn FnMut(Found<'_, S, S::Want>)) {
+    fn outside(&mut self, byte: u8, found: &mut Out<'_, S>) {
         match byte {
             b',' => {}
             _ if is_space(byte) => {}
@@ -251,7 +250,7 @@ impl<S: Shape> Scanner<S> {
         }
     }
 
-    fn before_value(&mut self, byte: u8, found: &mut dyn FnMut(Found<'_, S, S::Want>)) {
+    fn before_value(&mut self, byte: u8, found: &mut Out<'_, S>) {
         if is_space(byte) {
             return;
         }
@@ -266,7 +265,7 @@ impl<S: Shape> Scanner<S> {
         }
     }
 
-    fn enter(&mut self, node: S, found: &mut dyn FnMut(Found<'_, S, S::Want>)) {
+    fn enter(&mut self, node: S, found: &mut Out<'_, S>) {
         if let Some(place) = self.nodes.get_mut(self.depth) {
             *place = node;
             self.depth += 1;
@@ -298,7 +297,7 @@ impl<S: Shape> Scanner<S> {
         &mut self,
         byte: u8,
         (want, mut depth, mut text): (Option<S::Want>, u32, Text),
-        found: &mut dyn FnMut(Found<'_, S, S::Want>),
+        found: &mut Out<'_, S>,
     ) -> bool {
         match (text, byte) {
             (Text::Escaped, _) => text = Text::Yes,
@@ -351,7 +350,7 @@ impl<S: Shape> Scanner<S> {
         self.value.extend_from_slice(kept);
     }
 
-    fn end_value(&mut self, want: Option<S::Want>, found: &mut dyn FnMut(Found<'_, S, S::Want>)) {
+    fn end_value(&mut self, want: Option<S::Want>, found: &mut Out<'_, S>) {
         if let Some(want) = want {
             if self.value.len() > MAX_VALUE {
                 found(Found::TooLarge(want));
