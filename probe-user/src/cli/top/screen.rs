@@ -3,7 +3,10 @@
 use std::{io, time::Duration};
 
 use anyhow::Context as _;
-use ratatui::crossterm::event::{self, Event};
+use ratatui::{
+    DefaultTerminal,
+    crossterm::event::{self, Event},
+};
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc::{Receiver, Sender, channel},
@@ -21,12 +24,22 @@ use crate::cli::client::Client;
 const EVERY: Duration = Duration::from_secs(1);
 
 /// Gives the terminal back whatever happens; a panic does so by the hook that `try_init` sets.
-struct Restore;
+pub(super) struct Restore;
 
 impl Drop for Restore {
     fn drop(&mut self) {
         ratatui::restore();
     }
+}
+
+/// Changes to a screen of our own, until what is returned is dropped or something panics.
+///
+/// # Errors
+/// There is no terminal.
+pub(super) fn take_over() -> anyhow::Result<(DefaultTerminal, Restore)> {
+    let restore = Restore;
+    let terminal = ratatui::try_init().context("cannot use the terminal")?;
+    Ok((terminal, restore))
 }
 
 /// Shows the daemon until a key or a signal ends it.
@@ -38,8 +51,7 @@ pub(super) async fn run(client: Client, address: &str) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot wait for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot wait for signals")?;
     let mut hang_up = signal(SignalKind::hangup()).context("cannot wait for signals")?;
-    let restore = Restore;
-    let mut terminal = ratatui::try_init().context("cannot use the terminal")?;
+    let (mut terminal, restore) = take_over()?;
     let mut events = read_events()?;
     let mut answers = ask_periodically(client);
     let mut app = App::new(address);
@@ -59,7 +71,11 @@ pub(super) async fn run(client: Client, address: &str) -> anyhow::Result<()> {
                 // The terminal is gone.
                 Some(Err(_)) | None => break,
             },
-            Some(answer) = answers.recv() => app.take(answer),
+            answer = answers.recv() => match answer {
+                Some(answer) => app.take(answer),
+                // Who asks has panicked, and the terminal has been given back for that.
+                None => break,
+            },
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hang_up.recv() => break,

@@ -270,3 +270,66 @@ fn scripts_get_numbers_and_people_a_table() {
         "{table}"
     );
 }
+
+/// The test that comes next is also the program in its terminal, when it finds this in its environment.
+const IN_TERMINAL: &str = "TOP_PANICS_IN_THIS_TERMINAL";
+
+/// A mistake in what is drawn must not leave a terminal in which nobody sees what they type, nor hide what the
+/// mistake was on a screen that is gone.
+#[test]
+fn a_panic_gives_the_terminal_back() {
+    use std::{fs::File, io::Read as _, process::Command};
+
+    use nix::{
+        pty::openpty,
+        sys::termios::{LocalFlags, tcgetattr},
+    };
+
+    if std::env::var_os(IN_TERMINAL).is_some() {
+        let (mut terminal, _restore) = super::screen::take_over().unwrap();
+        terminal
+            .draw(|_| panic!("a mistake in what is drawn"))
+            .unwrap();
+    }
+    let pty = openpty(None, None).unwrap();
+    let modes = || {
+        let wanted = LocalFlags::ICANON | LocalFlags::ECHO | LocalFlags::ISIG;
+        tcgetattr(&pty.slave).unwrap().local_flags & wanted
+    };
+    let before = modes();
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child
+        .args([
+            "--exact",
+            "cli::top::tests::a_panic_gives_the_terminal_back",
+        ])
+        .args(["--nocapture", "--test-threads=1"])
+        .env(IN_TERMINAL, "1")
+        .stdin(pty.slave.try_clone().unwrap())
+        .stdout(pty.slave.try_clone().unwrap())
+        .stderr(pty.slave.try_clone().unwrap());
+    let mut running = child.spawn().unwrap();
+    // It holds the terminal, too, and would keep it open.
+    drop(child);
+    let mut master = File::from(pty.master.try_clone().unwrap());
+    let reader = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        // A terminal whose other end is closed answers with an error instead of an end.
+        let _ = master.read_to_end(&mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    });
+    let status = running.wait().unwrap();
+    assert_eq!(modes(), before, "the terminal stays raw");
+    drop(pty);
+    let text = reader.join().unwrap();
+    assert!(!status.success(), "nothing panicked:\n{text}");
+    let at = |what: &str| {
+        text.find(what)
+            .unwrap_or_else(|| panic!("{what:?} is not in {text:?}"))
+    };
+    assert!(at("\x1b[?1049h") < at("\x1b[?1049l"), "{text:?}");
+    assert!(
+        at("\x1b[?1049l") < at("a mistake in what is drawn"),
+        "{text:?}"
+    );
+}
