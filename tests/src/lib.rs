@@ -17,6 +17,7 @@
 )]
 
 pub mod bench;
+pub mod browser;
 pub mod catalogue;
 pub mod checks;
 pub mod control_group;
@@ -24,6 +25,7 @@ pub mod drivers;
 pub mod exporters;
 pub mod exposition;
 pub mod http;
+pub mod pages;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod probe;
