@@ -23,6 +23,7 @@ use crate::{
     store::{Recent, Store, StoreReport},
     traffic::Report,
     verdict,
+    vitals::{Numbers, Vitals},
 };
 
 /// Requests that may wait for a reading at once; more are told to come again.
@@ -63,6 +64,11 @@ pub trait Source: Send + Sync + 'static {
     /// The latest slow statements, for when there is no store; by default none.
     fn recent(&self) -> Arc<Recent> {
         Arc::default()
+    }
+
+    /// The intake of beacons; by default there is none.
+    fn vitals(&self) -> Option<Vitals> {
+        None
     }
 
     /// What statements did in the last hours; by default nothing.
@@ -162,6 +168,7 @@ pub(super) struct Reading {
     pub(super) advice: Arc<AdviceReport>,
     pub(super) databases: Vec<AskedDatabase>,
     pub(super) store: StoreReport,
+    pub(super) vitals: Option<Numbers>,
     pub(super) verdicts: Arc<verdict::Report>,
     pub(super) own_process: Option<OwnProcess>,
     pub(super) at: SystemTime,
@@ -182,6 +189,7 @@ impl Reading {
             advice: source.advice(),
             databases: source.databases(),
             store: source.store().report(),
+            vitals: source.vitals().map(|vitals| vitals.numbers()),
             verdicts: source.verdicts(),
             own_process,
             at: SystemTime::now(),
@@ -198,6 +206,7 @@ impl Reading {
             advice: &self.advice.databases,
             databases: &self.databases,
             store: &self.store,
+            vitals: self.vitals.as_ref(),
             verdicts: &self.verdicts,
             build: &self.status.build,
             started_at: self.status.started_at,

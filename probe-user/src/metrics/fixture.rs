@@ -35,10 +35,12 @@ use crate::{
         RouteKey, ServiceReport, StatementKey, StatementOutcome, StatisticsDelta, Timing, Totals,
         Unattributed,
     },
+    vitals::Numbers,
 };
 
 mod database;
 mod verdict;
+mod vitals;
 
 /// What is behind one scrape.
 pub(crate) struct Fixture {
@@ -49,6 +51,7 @@ pub(crate) struct Fixture {
     pub(crate) advice: Vec<DatabaseAdvice>,
     pub(crate) databases: Vec<AskedDatabase>,
     pub(crate) store: StoreReport,
+    pub(crate) vitals: Numbers,
     pub(crate) verdicts: crate::verdict::Report,
     pub(crate) build: Build,
     pub(crate) own_process: OwnProcess,
@@ -83,6 +86,7 @@ impl Fixture {
                 .into_iter()
                 .collect(),
             store: store(),
+            vitals: vitals::vitals(services),
             verdicts: verdict::report(services),
             build: Build {
                 version: "0.1.0".to_owned(),
@@ -143,6 +147,7 @@ impl Fixture {
             advice: &self.advice,
             databases: &self.databases,
             store: &self.store,
+            vitals: Some(&self.vitals),
             verdicts: &self.verdicts,
             build: &self.build,
             started_at: UNIX_EPOCH + Duration::from_secs(1_790_000_000),

@@ -71,7 +71,7 @@ impl Unit {
 }
 
 /// The bounds of a histogram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Buckets {
     /// Not a histogram.
     None,
@@ -79,6 +79,8 @@ pub enum Buckets {
     Kernel,
     /// Requests and statements: [`BOUNDS_NS`], 50 µs to 30 s.
     Latency,
+    /// Bounds of the metric's own, in its unit.
+    Own(&'static [f64]),
 }
 
 /// Exported buckets of [`Buckets::Kernel`], the one without upper bound included.
@@ -131,6 +133,7 @@ impl Buckets {
             Self::None => &[],
             Self::Kernel => &KERNEL_BOUNDS,
             Self::Latency => &LATENCY_BOUNDS,
+            Self::Own(bounds) => bounds,
         }
     }
 }
@@ -217,6 +220,8 @@ pub enum Group {
     PgBouncer,
     /// Where records are kept.
     Store,
+    /// What browsers tell.
+    Browsers,
     /// The probe itself: health, losses, cost.
     Probe,
     /// The daemon's process, under the names that all Prometheus clients use.
@@ -225,7 +230,7 @@ pub enum Group {
 
 impl Group {
     /// All groups in the order of the documentation.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Services,
         Self::Syscalls,
         Self::Tcp,
@@ -242,6 +247,7 @@ impl Group {
         Self::Databases,
         Self::PgBouncer,
         Self::Store,
+        Self::Browsers,
         Self::Probe,
         Self::OwnProcess,
     ];
@@ -265,6 +271,7 @@ impl Group {
             Self::Databases => "What Postgres says itself",
             Self::PgBouncer => "What PgBouncer says itself",
             Self::Store => "The store",
+            Self::Browsers => "Browsers",
             Self::Probe => "The probe itself",
             Self::OwnProcess => "The daemon's process",
         }
@@ -282,6 +289,8 @@ pub enum FedBy {
     Host,
     /// Asking the configured databases.
     Databases,
+    /// Beacons of browsers.
+    Browsers,
     /// The daemon.
     Daemon,
 }
