@@ -18,6 +18,7 @@
 
 pub mod beacons;
 pub mod bench;
+pub mod browser;
 pub mod catalogue;
 pub mod checks;
 pub mod control_group;
@@ -26,6 +27,7 @@ pub mod exporters;
 pub mod exposition;
 pub mod gemini;
 pub mod http;
+pub mod pages;
 pub mod pgbouncer;
 pub mod postgres;
 pub mod probe;

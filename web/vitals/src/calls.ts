@@ -13,10 +13,11 @@ export const watchCalls = (slowMs: number, found: (call: Call) => void): void =>
     const reason = failure ?? (status >= 400 ? "status" : duration_ms > slowMs ? "slow" : undefined);
     const url = resolved(address);
     if (reason && url && /^https?:$/.test(url.protocol)) {
+      const page_origin = url.origin === location.origin;
       found({
         method: cut(method, 16).toUpperCase(),
-        page_origin: url.origin === location.origin,
-        path: cut(url.pathname, 300),
+        page_origin,
+        path: cut(page_origin ? url.pathname : url.origin + url.pathname, 300),
         status,
         duration_ms,
         count: 1,

@@ -36,6 +36,7 @@ export interface PageError {
 export interface Call {
   method: string;
   page_origin: boolean;
+  /** With the origin where that is not the page's. */
   path: string;
   status: number;
   /** Sum over `count` calls. */

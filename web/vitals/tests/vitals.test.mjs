@@ -267,7 +267,7 @@ test("calls that failed or took long are told with their path; good ones are not
   assert.deepEqual(calls, [
     ["GET", true, "/api/x", 503, "status", 2],
     ["PUT", true, "/api/order", 404, "status", 1],
-    ["POST", false, "/charge", 0, "network", 1],
+    ["POST", false, "https://pay.example/charge", 0, "network", 1],
     ["GET", true, "/api/abandoned", 0, "aborted", 1],
     ["GET", true, "/api/late", 0, "timeout", 1],
     ["GET", true, "/api/slow", 200, "slow", 1],
