@@ -31,10 +31,7 @@ fn start(vitals: &str) -> Result<Probe> {
     let site = Site::new(&[env!("CARGO_BIN_EXE_workload")])?;
     // No processes are watched: it is about what comes in by HTTP.
     let config = Config::new().service("nothing", &[std::process::id()]);
-    Probe::start(
-        &site,
-        &config.with(&format!("[vitals]\n{vitals}\n[log]\nlevel = \"info\"")),
-    )
+    Probe::start(&site, &config.with(&format!("[vitals]\n{vitals}")))
 }
 
 /// Rates that nobody reaches.

@@ -119,7 +119,8 @@ impl Vitals {
 
     /// Counts a beacon that was not taken.
     pub fn refuse(&self, refusal: &Refusal) {
-        tracing::debug!(reason = refusal.reason(), "a beacon was refused: {refusal}");
+        // A stranger must not fill the log.
+        tracing::trace!(reason = refusal.reason(), "a beacon was refused: {refusal}");
         if let Some(refused) = self.0.refused.get(refusal.number()) {
             refused.fetch_add(1, Ordering::Relaxed);
         }
