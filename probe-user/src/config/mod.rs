@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 mod advice;
 mod api;
+mod budget;
 mod check;
 mod database;
 mod gemini;
@@ -27,6 +28,7 @@ mod vitals;
 
 pub use advice::Advice;
 pub use api::Api;
+pub use budget::{Budget, ByType, DEFAULT_MIN_SAMPLES, FileBudget, Of, PagePattern, TOTAL};
 pub use database::{Database, DatabaseUrl};
 pub use gemini::{Gemini, GeminiLimit, Per, UnknownPrice, WhenStoreIsDown};
 pub use host::Host;

@@ -5,6 +5,7 @@
 //! of it, or a [`Refusal`] that says why not; the intake takes it, folds its page, and counts.
 
 pub mod beacon;
+pub mod budgets;
 pub mod clean;
 pub mod fingerprint;
 pub mod parse;
