@@ -40,6 +40,33 @@ pub fn get(address: SocketAddr, path: &str, headers: &[(&str, &str)]) -> Result<
     Connection::open(address)?.request("1.0", path, headers)
 }
 
+/// Posts a body on a connection of its own, as [`get`] asks.
+///
+/// # Errors
+/// As [`get`].
+pub fn post(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Response> {
+    let mut connection = Connection::open(address)?;
+    let mut head = format!(
+        "POST {path} HTTP/1.0\r\nHost: localhost\r\nContent-Length: {}\r\n",
+        body.len()
+    );
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head.push_str("\r\n");
+    let request = [head.as_bytes(), body].concat();
+    connection.stream.write_all(&request)?;
+    connection.sent += request.len() as u64;
+    connection
+        .response()
+        .with_context(|| format!("POST {path}"))
+}
+
 /// A connection that is kept open between requests.
 #[derive(Debug)]
 pub struct Connection {

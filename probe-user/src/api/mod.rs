@@ -5,6 +5,8 @@
 //! `application/problem+json` (RFC 9457).
 
 mod advice;
+mod browser_errors;
+mod budgets;
 mod database;
 mod findings;
 mod health;
@@ -12,6 +14,7 @@ mod host;
 mod json;
 mod overview;
 mod page;
+mod parameters;
 mod problem;
 mod queries;
 mod scrape;
@@ -21,6 +24,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 mod verdict;
+mod vitals;
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,6 +39,7 @@ use tower_http::{
     set_header::SetResponseHeaderLayer, timeout::TimeoutLayer,
 };
 
+pub(crate) use budgets::Answer as BudgetsAnswer;
 pub(crate) use database::Database as DatabaseAnswer;
 pub use problem::Problem;
 pub use server::serve;
@@ -103,6 +108,9 @@ pub fn router(source: Arc<dyn Source>) -> Router {
         .route("/api/database", get(database::database))
         .route("/api/queries", get(queries::queries))
         .route("/api/slow-queries", get(slow_queries::slow_queries))
+        .route("/api/vitals", get(vitals::vitals))
+        .route("/api/browser/errors", get(browser_errors::errors))
+        .route("/api/budgets", get(budgets::budgets))
         .route("/api/services", get(json::services))
         .route("/api/probes", get(json::probes))
         .route("/api/status", get(json::status))

@@ -23,6 +23,10 @@ use crate::{
     store::{Recent, Store, StoreReport},
     traffic::Report,
     verdict,
+    vitals::{
+        budgets::{self, Budgets},
+        source_maps::SourceMaps,
+    },
 };
 
 /// Requests that may wait for a reading at once; more are told to come again.
@@ -63,6 +67,16 @@ pub trait Source: Send + Sync + 'static {
     /// The latest slow statements, for when there is no store; by default none.
     fn recent(&self) -> Arc<Recent> {
         Arc::default()
+    }
+
+    /// Budgets of pages and files; by default none.
+    fn budgets(&self) -> Option<Arc<Budgets>> {
+        None
+    }
+
+    /// Source maps of pages' scripts; by default none.
+    fn source_maps(&self) -> Option<Arc<SourceMaps>> {
+        None
     }
 
     /// What statements did in the last hours; by default nothing.
@@ -160,6 +174,7 @@ pub(super) struct Reading {
     pub(super) collected: Collected,
     pub(super) status: Status,
     pub(super) advice: Arc<AdviceReport>,
+    pub(super) budgets: Arc<budgets::Report>,
     pub(super) databases: Vec<AskedDatabase>,
     pub(super) store: StoreReport,
     pub(super) verdicts: Arc<verdict::Report>,
@@ -180,6 +195,7 @@ impl Reading {
             collected,
             status: source.status(),
             advice: source.advice(),
+            budgets: source.budgets().map(|all| all.latest()).unwrap_or_default(),
             databases: source.databases(),
             store: source.store().report(),
             verdicts: source.verdicts(),
@@ -196,6 +212,7 @@ impl Reading {
             host: self.collected.host.as_deref(),
             services: &self.collected.services,
             advice: &self.advice.databases,
+            budgets: &self.budgets,
             databases: &self.databases,
             store: &self.store,
             verdicts: &self.verdicts,

@@ -21,16 +21,18 @@ use crate::{
     kernel::snapshot::ProbeState,
     metrics::fixture::Fixture,
     queries::History,
-    store::{Recent, Side, SlowQuery},
+    store::{Recent, Side, SlowQuery, Store},
+    vitals::budgets::Budgets,
 };
 
 mod advice;
+mod browsers;
 mod database;
 mod queries;
 mod traffic;
 mod verdict;
 
-const PATHS: [&str; 29] = [
+const PATHS: [&str; 32] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
@@ -56,6 +58,9 @@ const PATHS: [&str; 29] = [
     "/api/database",
     "/api/queries",
     "/api/slow-queries",
+    "/api/vitals",
+    "/api/browser/errors",
+    "/api/budgets",
     "/api/services",
     "/api/probes",
     "/api/status",
@@ -129,6 +134,12 @@ impl Source for MadeUp {
     }
     fn history(&self) -> Arc<History> {
         queries::history()
+    }
+    fn store(&self) -> Store {
+        browsers::store()
+    }
+    fn budgets(&self) -> Option<Arc<Budgets>> {
+        Some(browsers::budgets())
     }
 }
 

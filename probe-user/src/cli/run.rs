@@ -112,7 +112,8 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         let _runtime = runtime.enter();
         Databases::watch(&config.databases, &stop)
     };
-    let daemon = Arc::new(daemon.with_databases(databases));
+    let daemon = daemon.with_databases(databases);
+    let daemon = Arc::new(daemon.with_browsers(&config.vitals));
     let keeping = runtime.spawn(Arc::clone(&daemon).keep_slow_statements(slow_statements));
     runtime.spawn(Arc::clone(&daemon).log_findings(findings, stop.clone()));
     let result = runtime.block_on(serve(
@@ -157,6 +158,7 @@ async fn serve(
     tokio::spawn(Arc::clone(&daemon).tune_periodically(stop.clone()));
     tokio::spawn(Arc::clone(&daemon).judge_periodically(stop.clone()));
     daemon.advise(&config, &stop);
+    daemon.watch_budgets(&stop);
     let window = Duration::from_secs(config.queries.window_s.into());
     let history = tokio::spawn(Arc::clone(&daemon).keep_history(window, stop.clone()));
     tokio::spawn(reload_on_hangup(

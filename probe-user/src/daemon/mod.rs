@@ -2,6 +2,7 @@
 
 mod advising;
 pub mod attaching;
+mod browsers;
 pub mod decoding;
 pub mod findings;
 pub mod judging;
@@ -44,6 +45,7 @@ use crate::{
     targets::{Service, TraceTable, Tracker},
     traffic::Thresholds,
     verdict,
+    vitals::{budgets::Budgets, source_maps::SourceMaps},
 };
 
 /// Process events from the kernel side.
@@ -66,6 +68,7 @@ pub struct Daemon {
     recent: Arc<Recent>,
     sql: Sql,
     history: Arc<History>,
+    browsers: browsers::Browsers,
     scanned: AtomicBool,
     /// Events may bring the next scan forward.
     scan_sooner: Notify,
@@ -101,6 +104,7 @@ impl Daemon {
             recent: Arc::default(),
             sql: sql.clone(),
             history: Arc::default(),
+            browsers: browsers::Browsers::default(),
             scanned: AtomicBool::new(false),
             scan_sooner: Notify::new(),
             started: Instant::now(),
@@ -388,6 +392,14 @@ impl Source for Daemon {
 
     fn history(&self) -> Arc<History> {
         Arc::clone(&self.history)
+    }
+
+    fn budgets(&self) -> Option<Arc<Budgets>> {
+        self.browsers.budgets.clone()
+    }
+
+    fn source_maps(&self) -> Option<Arc<SourceMaps>> {
+        self.browsers.source_maps.clone()
     }
 
     fn status(&self) -> Status {

@@ -65,6 +65,7 @@ areas! {
     process_resources
     host
     advice
+    budgets
     databases
     pgbouncer
     store

@@ -37,6 +37,7 @@ use crate::{
     },
 };
 
+mod budgets;
 mod database;
 mod verdict;
 
@@ -47,6 +48,7 @@ pub(crate) struct Fixture {
     pub(crate) host: Arc<HostReport>,
     pub(crate) services: Vec<ServiceView>,
     pub(crate) advice: Vec<DatabaseAdvice>,
+    pub(crate) budgets: crate::vitals::budgets::Report,
     pub(crate) databases: Vec<AskedDatabase>,
     pub(crate) store: StoreReport,
     pub(crate) verdicts: crate::verdict::Report,
@@ -78,6 +80,7 @@ impl Fixture {
             host: Arc::new(host::host(services)),
             services: (1..=services).map(service).collect(),
             advice: (services > 0).then(advice).into_iter().collect(),
+            budgets: budgets::report(services),
             databases: (services > 0)
                 .then(database::database)
                 .into_iter()
@@ -141,6 +144,7 @@ impl Fixture {
             host: Some(&self.host),
             services: &self.services,
             advice: &self.advice,
+            budgets: &self.budgets,
             databases: &self.databases,
             store: &self.store,
             verdicts: &self.verdicts,

@@ -211,6 +211,8 @@ pub enum Group {
     Host,
     /// Advice on indexes.
     Advice,
+    /// What users' browsers tell.
+    Browsers,
     /// Postgres servers that are asked.
     Databases,
     /// PgBouncers that are asked.
@@ -225,7 +227,7 @@ pub enum Group {
 
 impl Group {
     /// All groups in the order of the documentation.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Services,
         Self::Syscalls,
         Self::Tcp,
@@ -239,6 +241,7 @@ impl Group {
         Self::ProcessResources,
         Self::Host,
         Self::Advice,
+        Self::Browsers,
         Self::Databases,
         Self::PgBouncer,
         Self::Store,
@@ -262,6 +265,7 @@ impl Group {
             Self::ProcessResources => "Processes",
             Self::Host => "Host",
             Self::Advice => "Index advice",
+            Self::Browsers => "Browsers",
             Self::Databases => "What Postgres says itself",
             Self::PgBouncer => "What PgBouncer says itself",
             Self::Store => "The store",

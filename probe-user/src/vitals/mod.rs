@@ -7,10 +7,12 @@
 pub mod beacon;
 pub mod budgets;
 pub mod clean;
+pub mod faro;
 pub mod fingerprint;
 pub mod parse;
 pub mod refusal;
 pub mod script;
+pub mod source_maps;
 pub mod stack;
 pub mod thresholds;
 

@@ -55,8 +55,13 @@ struct Resource {
 /// Which member is wrong, and what is allowed.
 pub(super) fn read(text: &str, from: &str) -> Result<Vec<Limit>, String> {
     let mut reader = serde_json::Deserializer::from_str(text);
-    let objects: Vec<Object> = serde_path_to_error::deserialize(&mut reader)
-        .map_err(|error| format!("{}: {}", error.path(), error.inner()))?;
+    let objects: Vec<Object> = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        match error.path().to_string() {
+            // The whole.
+            path if path == "." => error.inner().to_string(),
+            path => format!("{path}: {}", error.inner()),
+        }
+    })?;
     reader.end().map_err(|error| error.to_string())?;
     if objects.len() > MAX_MEMBERS {
         return Err(format!("it has more than {MAX_MEMBERS} budgets"));

@@ -219,7 +219,7 @@ fn lighthouse_s_file_is_understood() {
 #[test]
 fn a_file_that_is_no_budget_is_refused_with_the_place() {
     for (text, place) in [
-        ("{", "EOF"),
+        ("[{", "EOF"),
         ("{}", "expected a sequence"),
         (r#"[{"pth": "/"}]"#, "[0].pth"),
         (r#"[{"path": "shop"}]"#, "[0].path"),

@@ -66,7 +66,7 @@ impl Budgets {
         Arc::clone(&self.latest.borrow())
     }
 
-    /// Looks once a minute until `stop`.
+    /// Looks once a minute until `stop`; not at all when there are none.
     pub async fn watch(self: Arc<Self>, stop: CancellationToken) {
         if self.is_empty() {
             return;
@@ -82,6 +82,9 @@ impl Budgets {
 
     /// What is so now. Who asks while somebody else looks gets the same.
     pub async fn look(&self) -> Arc<Report> {
+        if self.is_empty() {
+            return self.latest();
+        }
         let mut looking = self.looking.lock().await;
         if let Some((ended, took)) = *looking
             && ended.elapsed() < FRESH.max(took * 4)
