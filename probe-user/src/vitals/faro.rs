@@ -461,7 +461,8 @@ mod tests {
     fn what_is_not_understood_is_refused_with_the_reason() {
         for (body, reason) in [
             ("{", "malformed"),
-            ("[]", "invalid"),
+            ("[]", "empty"),
+            ("7", "invalid"),
             (r#"{"exceptions": {"a": 1}}"#, "invalid"),
             (r#"{"meta": null, "exceptions": null}"#, "empty"),
             (r#"{"logs": [{"message": "only a log"}]}"#, "empty"),
