@@ -16,6 +16,7 @@
     reason = "test code: it may stop at the first surprise, and its output is its result"
 )]
 
+pub mod beacons;
 pub mod bench;
 pub mod catalogue;
 pub mod checks;

@@ -5,6 +5,7 @@
 //! `application/problem+json` (RFC 9457).
 
 mod advice;
+mod beacons;
 mod browser_errors;
 mod budgets;
 mod database;
@@ -25,6 +26,7 @@ mod source;
 mod tests;
 mod verdict;
 mod vitals;
+mod vitals_script;
 
 use std::{sync::Arc, time::Duration};
 
@@ -42,7 +44,7 @@ use tower_http::{
 pub(crate) use budgets::Answer as BudgetsAnswer;
 pub(crate) use database::Database as DatabaseAnswer;
 pub use problem::Problem;
-pub use server::serve;
+pub use server::{serve, serve_beacons};
 pub use source::{CollectError, Collected, Source, Status};
 
 use source::Collector;
@@ -50,7 +52,7 @@ use source::Collector;
 /// A request that takes longer is answered with 503.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Largest request body. No endpoint reads one yet.
+/// Largest request body where no other limit is set.
 const MAX_BODY: usize = 64 * 1024;
 
 /// What browsers may do with our answers: run our own files and nothing else, and nobody may frame
@@ -74,14 +76,21 @@ const SECURITY_HEADERS: [(HeaderName, &str); 4] = [
 struct App {
     source: Arc<dyn Source>,
     collector: Collector,
+    script: vitals_script::Script,
+}
+
+impl App {
+    fn new(source: Arc<dyn Source>) -> Self {
+        Self {
+            collector: Collector::new(Arc::clone(&source)),
+            source,
+            script: Arc::default(),
+        }
+    }
 }
 
 /// All endpoints.
 pub fn router(source: Arc<dyn Source>) -> Router {
-    let app = App {
-        collector: Collector::new(Arc::clone(&source)),
-        source,
-    };
     let routes = Router::new()
         .route("/", get(page::index))
         .route("/page/app.js", get(page::script))
@@ -115,16 +124,32 @@ pub fn router(source: Arc<dyn Source>) -> Router {
         .route("/api/probes", get(json::probes))
         .route("/api/status", get(json::status))
         .route("/api/openapi.json", get(page::open_api))
-        .fallback(problem::not_found)
-        .method_not_allowed_fallback(problem::method_not_allowed)
-        .with_state(app);
-    // The first layer is the innermost.
-    let mut router = routes
+        // The first layer is the innermost.
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,
             REQUEST_TIMEOUT,
         ))
+        // These have limits of their own, so that what is beyond is counted.
+        .merge(beacons::routes())
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .with_state(App::new(source));
+    for_all(routes)
+}
+
+/// What browsers need and nothing else.
+pub fn beacon_router(source: Arc<dyn Source>) -> Router {
+    let routes = beacons::routes()
+        .fallback(problem::not_for_browsers)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .with_state(App::new(source));
+    for_all(routes)
+}
+
+/// Layers of all answers.
+fn for_all(routes: Router) -> Router {
+    let mut router = routes
         .layer(middleware::map_response(problem::shape_errors))
         // The scrape of a big host is megabytes of repetitive text: the fastest level gives most of
         // the gain.

@@ -66,6 +66,15 @@ pub(super) async fn not_found(uri: Uri) -> Problem {
     Problem::new(StatusCode::NOT_FOUND, detail)
 }
 
+pub(super) async fn not_for_browsers(uri: Uri) -> Problem {
+    let detail = format!(
+        "there is nothing at {}: this address (vitals.listen) has /vitals.js and takes beacons, \
+         everything else is at the probe's own address",
+        uri.path()
+    );
+    Problem::new(StatusCode::NOT_FOUND, detail)
+}
+
 pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
     let detail = format!(
         "{} does not take {method}; the Allow header says what it takes",

@@ -3,7 +3,7 @@
 
 use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use axum::{Router, body::Body, http::Request};
+use axum::{Router, body::Body, extract::ConnectInfo, http::Request};
 use hyper::{body::Incoming, server::conn::http1};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::{Service as _, service_fn};
 
-use super::{Source, router};
+use super::{Source, beacon_router, router};
 
 /// Connections at once; more wait in the listener's backlog.
 const MAX_CONNECTIONS: usize = 256;
@@ -34,7 +34,20 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Serves all endpoints until `shutdown` is cancelled. Then no connection is accepted any more, and
 /// answers under way have one second to finish.
 pub async fn serve(listener: TcpListener, source: Arc<dyn Source>, shutdown: CancellationToken) {
-    let router = router(source);
+    serve_router(listener, router(source), shutdown).await;
+}
+
+/// The same with what browsers need and nothing else. Connections here take no room from those of
+/// [`serve`].
+pub async fn serve_beacons(
+    listener: TcpListener,
+    source: Arc<dyn Source>,
+    shutdown: CancellationToken,
+) {
+    serve_router(listener, beacon_router(source), shutdown).await;
+}
+
+async fn serve_router(listener: TcpListener, router: Router, shutdown: CancellationToken) {
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();
     loop {
@@ -75,8 +88,9 @@ async fn connection(
     shutdown: CancellationToken,
     _slot: OwnedSemaphorePermit,
 ) {
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
         let mut router = router.clone();
+        request.extensions_mut().insert(ConnectInfo(peer));
         async move {
             Ok::<_, Infallible>(match router.call(request.map(Body::new)).await {
                 Ok(response) => response,

@@ -24,6 +24,7 @@ use crate::{
     traffic::Report,
     verdict,
     vitals::{
+        Numbers, Vitals,
         budgets::{self, Budgets},
         source_maps::SourceMaps,
     },
@@ -67,6 +68,11 @@ pub trait Source: Send + Sync + 'static {
     /// The latest slow statements, for when there is no store; by default none.
     fn recent(&self) -> Arc<Recent> {
         Arc::default()
+    }
+
+    /// The intake of beacons; by default there is none.
+    fn vitals(&self) -> Option<Vitals> {
+        None
     }
 
     /// Budgets of pages and files; by default none.
@@ -177,6 +183,7 @@ pub(super) struct Reading {
     pub(super) budgets: Arc<budgets::Report>,
     pub(super) databases: Vec<AskedDatabase>,
     pub(super) store: StoreReport,
+    pub(super) vitals: Option<Numbers>,
     pub(super) verdicts: Arc<verdict::Report>,
     pub(super) own_process: Option<OwnProcess>,
     pub(super) at: SystemTime,
@@ -198,6 +205,7 @@ impl Reading {
             budgets: source.budgets().map(|all| all.latest()).unwrap_or_default(),
             databases: source.databases(),
             store: source.store().report(),
+            vitals: source.vitals().map(|vitals| vitals.numbers()),
             verdicts: source.verdicts(),
             own_process,
             at: SystemTime::now(),
@@ -215,6 +223,7 @@ impl Reading {
             budgets: &self.budgets,
             databases: &self.databases,
             store: &self.store,
+            vitals: self.vitals.as_ref(),
             verdicts: &self.verdicts,
             build: &self.status.build,
             started_at: self.status.started_at,

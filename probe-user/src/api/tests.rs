@@ -22,17 +22,26 @@ use crate::{
     metrics::fixture::Fixture,
     queries::History,
     store::{Recent, Side, SlowQuery, Store},
-    vitals::budgets::Budgets,
+    vitals::{Vitals, budgets::Budgets},
 };
 
 mod advice;
+mod beacons;
 mod browsers;
 mod database;
 mod queries;
 mod traffic;
 mod verdict;
 
-const PATHS: [&str; 32] = [
+/// What takes POST.
+const POSTS: [&str; 4] = [
+    "/api/metrics",
+    "/api/browser/errors",
+    "/api/browser/actions",
+    "/api/faro",
+];
+
+const PATHS: [&str; 33] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
@@ -47,6 +56,7 @@ const PATHS: [&str; 32] = [
     "/page/activity.js",
     "/page/patterns.js",
     "/page/app.css",
+    "/vitals.js",
     "/metrics",
     "/healthz",
     "/readyz",
@@ -84,6 +94,7 @@ struct MadeUp {
     fixture: Fixture,
     status: Status,
     broken: bool,
+    vitals: Option<Vitals>,
 }
 
 impl MadeUp {
@@ -92,6 +103,7 @@ impl MadeUp {
             fixture: Fixture::of_size(2, 3),
             status: status(),
             broken: false,
+            vitals: Vitals::new(&crate::config::Vitals::default(), Store::off()).ok(),
         };
         change(&mut source);
         router(Arc::new(source))
@@ -128,6 +140,9 @@ impl Source for MadeUp {
             recent.push(&slow_query(n));
         }
         Arc::new(recent)
+    }
+    fn vitals(&self) -> Option<Vitals> {
+        self.vitals.clone()
     }
     fn databases(&self) -> Vec<AskedDatabase> {
         self.fixture.databases.clone()
@@ -394,9 +409,13 @@ async fn the_page_has_nothing_inline_and_nothing_from_elsewhere() {
 async fn the_document_describes_every_path_and_no_other() {
     let document = get_json("/api/openapi.json").await;
     let mut documented: Vec<_> = document["paths"].as_object().unwrap().keys().collect();
-    let mut expected = PATHS.to_vec();
+    let mut expected = [&PATHS[..], &POSTS].concat();
     documented.sort();
     expected.sort_unstable();
+    expected.dedup();
+    for path in POSTS {
+        assert!(document["paths"][path]["post"].is_object(), "{path}");
+    }
     assert_eq!(documented, expected);
     for path in PATHS.into_iter().filter(|path| path.starts_with("/api/")) {
         let content = &document["paths"][path]["get"]["responses"]["200"]["content"];
@@ -512,6 +531,7 @@ async fn the_server_answers_and_stops_within_its_grace() {
         fixture: Fixture::of_size(1, 1),
         status: status(),
         broken: false,
+        vitals: None,
     });
     let server = tokio::spawn(serve(listener, source, shutdown.clone()));
     let mut client = TcpStream::connect(address).await.unwrap();
@@ -545,6 +565,7 @@ async fn a_request_with_too_many_headers_is_refused() {
         fixture: Fixture::of_size(1, 1),
         status: status(),
         broken: false,
+        vitals: None,
     });
     let server = tokio::spawn(serve(listener, source, shutdown.clone()));
     let mut client = TcpStream::connect(address).await.unwrap();

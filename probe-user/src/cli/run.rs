@@ -38,6 +38,7 @@ use crate::{
     store::Store,
     targets::Tracker,
     traffic,
+    vitals::Vitals,
     wire::{http1, postgres},
 };
 
@@ -49,6 +50,14 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
     start_log(config);
     // Before anything is loaded: two probes on one port are a mistake, and cheap to find.
     let listener = match bind(config.listen) {
+        Ok(listener) => listener,
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "hostprobe: {error:#}");
+            return Ok(ExitCode::from(exit::FAILURE));
+        }
+    };
+    let beacons = config.vitals.listen.filter(|_| config.vitals.enabled);
+    let beacons = match beacons.map(bind_for_beacons).transpose() {
         Ok(listener) => listener,
         Err(error) => {
             let _ = writeln!(std::io::stderr(), "hostprobe: {error:#}");
@@ -112,7 +121,16 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         let _runtime = runtime.enter();
         Databases::watch(&config.databases, &stop)
     };
-    let daemon = daemon.with_databases(databases);
+    let vitals = config
+        .vitals
+        .enabled
+        .then(|| Vitals::new(&config.vitals, store.clone()));
+    let vitals = vitals.transpose()?;
+    let keeping_sums = vitals.clone().map(|vitals| {
+        // Told to stop before the store is, so that the last window is kept, too.
+        runtime.spawn(vitals.keep_sums(stop.clone()))
+    });
+    let daemon = daemon.with_databases(databases).with_vitals(vitals);
     let daemon = Arc::new(daemon.with_browsers(&config.vitals));
     let keeping = runtime.spawn(Arc::clone(&daemon).keep_slow_statements(slow_statements));
     runtime.spawn(Arc::clone(&daemon).log_findings(findings, stop.clone()));
@@ -120,13 +138,16 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
         config.clone(),
         sources.clone(),
         daemon,
-        listener,
+        Listeners { listener, beacons },
         started.events,
         started.log,
         stop,
     ));
     drop(measuring);
     drop(decoder);
+    if let Some(keeping) = keeping_sums {
+        let _ = runtime.block_on(async { tokio::time::timeout(GRACE, keeping).await });
+    }
     // Ends with the decoder, who had the other end of the channel.
     let _ = runtime.block_on(async { tokio::time::timeout(GRACE, keeping).await });
     stop_store.cancel();
@@ -135,15 +156,24 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
     result.map(|()| ExitCode::SUCCESS)
 }
 
+/// Where is listened.
+struct Listeners {
+    /// For everything.
+    listener: TcpListener,
+    /// For browsers alone.
+    beacons: Option<TcpListener>,
+}
+
 async fn serve(
     config: Config,
     sources: Sources,
     daemon: Arc<Daemon>,
-    listener: TcpListener,
+    listeners: Listeners,
     events: Events,
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let Listeners { listener, beacons } = listeners;
     let address = listener.local_addr().unwrap_or(config.listen);
     let listener =
         tokio::net::TcpListener::from_std(listener).context("cannot serve on the socket")?;
@@ -168,6 +198,17 @@ async fn serve(
         stop.clone(),
     ));
     tokio::spawn(stop_on_signal(stop.clone()));
+    if let Some(beacons) = beacons {
+        let address = beacons.local_addr()?;
+        let beacons = tokio::net::TcpListener::from_std(beacons)
+            .context("cannot take beacons on the socket")?;
+        info!("browsers find /vitals.js at http://{address}/, and nothing else");
+        tokio::spawn(api::serve_beacons(
+            beacons,
+            Arc::clone(&daemon) as _,
+            stop.clone(),
+        ));
+    }
     tokio::select! {
         () = api::serve(listener, daemon, stop.clone()) => {},
         () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => {}
@@ -202,6 +243,16 @@ fn announce(address: SocketAddr, summary: &str) {
         std::io::stdout(),
         "hostprobe is {summary}\n\n  page     http://{host}/\n  metrics  http://{host}/metrics\n"
     );
+}
+
+fn bind_for_beacons(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).map_err(|error| {
+        anyhow::anyhow!(
+            "cannot listen on {address} for browsers: {error}; choose another address with vitals.listen"
+        )
+    })?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

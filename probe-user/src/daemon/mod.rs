@@ -45,7 +45,7 @@ use crate::{
     targets::{Service, TraceTable, Tracker},
     traffic::Thresholds,
     verdict,
-    vitals::{budgets::Budgets, source_maps::SourceMaps},
+    vitals::{Vitals, budgets::Budgets, source_maps::SourceMaps},
 };
 
 /// Process events from the kernel side.
@@ -63,6 +63,7 @@ pub struct Daemon {
     judge: judging::Judge,
     advice: advising::Known,
     databases: Databases,
+    vitals: Option<Vitals>,
     store: Store,
     /// The latest slow statements.
     recent: Arc<Recent>,
@@ -100,6 +101,7 @@ impl Daemon {
             judge: judging::Judge::default(),
             advice: advising::Known::default(),
             databases: Databases::default(),
+            vitals: None,
             store,
             recent: Arc::default(),
             sql: sql.clone(),
@@ -117,6 +119,13 @@ impl Daemon {
     #[must_use]
     pub fn with_databases(mut self, databases: Databases) -> Self {
         self.databases = databases;
+        self
+    }
+
+    /// Takes what browsers send.
+    #[must_use]
+    pub fn with_vitals(mut self, vitals: Option<Vitals>) -> Self {
+        self.vitals = vitals;
         self
     }
 
@@ -388,6 +397,10 @@ impl Source for Daemon {
 
     fn recent(&self) -> Arc<Recent> {
         Arc::clone(&self.recent)
+    }
+
+    fn vitals(&self) -> Option<Vitals> {
+        self.vitals.clone()
     }
 
     fn history(&self) -> Arc<History> {

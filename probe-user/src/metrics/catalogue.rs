@@ -9,7 +9,7 @@ use super::metric::{FedBy, Metric};
 /// Defines one typed constant per row, and `TABLE`, which has them all.
 macro_rules! catalogue {
     ($(
-        $constant:ident: $handle:ident<$labels:literal> =
+        $constant:ident: $handle:ident<$labels:literal> $(in $bounds:path)? =
             $name:literal [$($label:literal),*] $unit:ident $group:ident $fed_by:expr;
             $help:literal
             $(=> $promql:literal)?
@@ -22,7 +22,7 @@ macro_rules! catalogue {
                     kind: catalogue!(@kind $handle),
                     unit: $crate::metrics::metric::Unit::$unit,
                     labels: &[$($label),*],
-                    buckets: catalogue!(@buckets $handle),
+                    buckets: catalogue!(@buckets $handle $($bounds)?),
                     group: $crate::metrics::metric::Group::$group,
                     fed_by: $fed_by,
                     help: $help,
@@ -38,6 +38,7 @@ macro_rules! catalogue {
     (@kind HistogramOf) => { $crate::metrics::metric::Kind::Histogram };
     (@kind LatencyOf) => { $crate::metrics::metric::Kind::Histogram };
     (@kind Info) => { $crate::metrics::metric::Kind::Info };
+    (@buckets HistogramOf $bounds:path) => { $crate::metrics::metric::Buckets::Own($bounds) };
     (@buckets HistogramOf) => { $crate::metrics::metric::Buckets::Kernel };
     (@buckets LatencyOf) => { $crate::metrics::metric::Buckets::Latency };
     (@buckets $other:ident) => { $crate::metrics::metric::Buckets::None };
@@ -69,6 +70,7 @@ areas! {
     databases
     pgbouncer
     store
+    vitals
     probe
 }
 

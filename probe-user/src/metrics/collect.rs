@@ -31,6 +31,7 @@ use crate::{
     targets::Exit,
     traffic::Report,
     verdict::Report as VerdictReport,
+    vitals::Numbers,
 };
 
 mod advice;
@@ -44,6 +45,7 @@ mod resources;
 mod store;
 mod traffic;
 mod verdict;
+mod vitals;
 
 pub(crate) use process_resources::by_name as resources_by_name;
 
@@ -81,6 +83,8 @@ pub struct Inputs<'a> {
     pub databases: &'a [AskedDatabase],
     /// How the store does.
     pub store: &'a StoreReport,
+    /// What browsers sent; `None` when nothing of them is taken.
+    pub vitals: Option<&'a Numbers>,
     /// Where the services' time goes.
     pub verdicts: &'a VerdictReport,
     /// What was built.
@@ -112,6 +116,9 @@ pub fn collect(inputs: &Inputs<'_>) -> Families {
     budgets::collect(&mut families, inputs.budgets);
     database::collect(&mut families, inputs.databases);
     store::collect(&mut families, inputs.store);
+    if let Some(numbers) = inputs.vitals {
+        vitals::collect(&mut families, numbers);
+    }
     probe(&mut families, inputs);
     if let Some(own) = inputs.own_process {
         own_process(&mut families, own);

@@ -60,6 +60,7 @@ fn row(out: &mut String, metric: &Metric) {
         FedBy::Targets => "targets".to_owned(),
         FedBy::Host => "`[host]`".to_owned(),
         FedBy::Databases => "`[[database]]`".to_owned(),
+        FedBy::Browsers => "`[vitals]`".to_owned(),
         FedBy::Daemon => "daemon".to_owned(),
     };
     let labels: Vec<_> = metric

@@ -35,11 +35,13 @@ use crate::{
         RouteKey, ServiceReport, StatementKey, StatementOutcome, StatisticsDelta, Timing, Totals,
         Unattributed,
     },
+    vitals::Numbers,
 };
 
 mod budgets;
 mod database;
 mod verdict;
+mod vitals;
 
 /// What is behind one scrape.
 pub(crate) struct Fixture {
@@ -51,6 +53,7 @@ pub(crate) struct Fixture {
     pub(crate) budgets: crate::vitals::budgets::Report,
     pub(crate) databases: Vec<AskedDatabase>,
     pub(crate) store: StoreReport,
+    pub(crate) vitals: Numbers,
     pub(crate) verdicts: crate::verdict::Report,
     pub(crate) build: Build,
     pub(crate) own_process: OwnProcess,
@@ -86,6 +89,7 @@ impl Fixture {
                 .into_iter()
                 .collect(),
             store: store(),
+            vitals: vitals::vitals(services),
             verdicts: verdict::report(services),
             build: Build {
                 version: "0.1.0".to_owned(),
@@ -147,6 +151,7 @@ impl Fixture {
             budgets: &self.budgets,
             databases: &self.databases,
             store: &self.store,
+            vitals: Some(&self.vitals),
             verdicts: &self.verdicts,
             build: &self.build,
             started_at: UNIX_EPOCH + Duration::from_secs(1_790_000_000),

@@ -71,7 +71,7 @@ impl Unit {
 }
 
 /// The bounds of a histogram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Buckets {
     /// Not a histogram.
     None,
@@ -79,6 +79,8 @@ pub enum Buckets {
     Kernel,
     /// Requests and statements: [`BOUNDS_NS`], 50 µs to 30 s.
     Latency,
+    /// Bounds of the metric's own, in its unit.
+    Own(&'static [f64]),
 }
 
 /// Exported buckets of [`Buckets::Kernel`], the one without upper bound included.
@@ -131,6 +133,7 @@ impl Buckets {
             Self::None => &[],
             Self::Kernel => &KERNEL_BOUNDS,
             Self::Latency => &LATENCY_BOUNDS,
+            Self::Own(bounds) => bounds,
         }
     }
 }
@@ -211,14 +214,14 @@ pub enum Group {
     Host,
     /// Advice on indexes.
     Advice,
-    /// What users' browsers tell.
-    Browsers,
     /// Postgres servers that are asked.
     Databases,
     /// PgBouncers that are asked.
     PgBouncer,
     /// Where records are kept.
     Store,
+    /// What browsers tell.
+    Browsers,
     /// The probe itself: health, losses, cost.
     Probe,
     /// The daemon's process, under the names that all Prometheus clients use.
@@ -241,10 +244,10 @@ impl Group {
         Self::ProcessResources,
         Self::Host,
         Self::Advice,
-        Self::Browsers,
         Self::Databases,
         Self::PgBouncer,
         Self::Store,
+        Self::Browsers,
         Self::Probe,
         Self::OwnProcess,
     ];
@@ -265,10 +268,10 @@ impl Group {
             Self::ProcessResources => "Processes",
             Self::Host => "Host",
             Self::Advice => "Index advice",
-            Self::Browsers => "Browsers",
             Self::Databases => "What Postgres says itself",
             Self::PgBouncer => "What PgBouncer says itself",
             Self::Store => "The store",
+            Self::Browsers => "Browsers",
             Self::Probe => "The probe itself",
             Self::OwnProcess => "The daemon's process",
         }
@@ -286,6 +289,8 @@ pub enum FedBy {
     Host,
     /// Asking the configured databases.
     Databases,
+    /// Beacons of browsers.
+    Browsers,
     /// The daemon.
     Daemon,
 }

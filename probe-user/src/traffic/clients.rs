@@ -26,11 +26,11 @@ pub const LIMIT: usize = 4_096;
 
 /// The key of the hashes of this run.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Salt(RandomState);
+pub(crate) struct Salt(RandomState);
 
 /// A client, as far as it is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct ClientHash(u64);
+pub(crate) struct ClientHash(u64);
 
 impl Salt {
     /// Stands for the client of a request; `None` when neither address is known.
@@ -47,11 +47,16 @@ impl Salt {
         };
         Some(ClientHash(hash))
     }
+
+    /// Stands for whoever has this session, as browsers call theirs.
+    pub(crate) fn session(&self, id: &str) -> ClientHash {
+        ClientHash(self.0.hash_one(id))
+    }
 }
 
 /// The clients of one service.
 #[derive(Debug, Default)]
-pub(super) struct Clients {
+pub(crate) struct Clients {
     /// When each was seen last.
     last_seen: HashMap<u64, u64>,
     /// Zero bits that a hash must end in to be kept.
@@ -64,7 +69,7 @@ pub(super) struct Clients {
 
 impl Clients {
     /// A client asked for something.
-    pub(super) fn seen(&mut self, client: ClientHash, at_ns: u64) {
+    pub(crate) fn seen(&mut self, client: ClientHash, at_ns: u64) {
         if client.0.trailing_zeros() < self.level {
             return;
         }
@@ -85,7 +90,7 @@ impl Clients {
     }
 
     /// Different clients in the window that ends now.
-    pub(super) fn count(&mut self, now_ns: u64) -> u64 {
+    pub(crate) fn count(&mut self, now_ns: u64) -> u64 {
         self.expire(now_ns);
         let whole = self.whole;
         let hashes = self.last_seen.keys();

@@ -24,6 +24,7 @@ use std::{
 
 use probe_common::payload::PayloadKind;
 
+pub(crate) use clients::{Clients, Salt};
 pub use clients::{LIMIT as EXACT_CLIENTS, WINDOW_NS as CLIENT_WINDOW_NS};
 use correlation::Correlation;
 pub use correlation::{DbReport, DbTally, PoolReport, RouteCount, StatementRoutes, Unattributed};

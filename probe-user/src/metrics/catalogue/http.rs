@@ -61,7 +61,7 @@ catalogue! {
 
     ACTIVE_USERS: Gauge<1> = "hostprobe_active_users" ["service"]
         None Http PAYLOAD_PROBE;
-        "Different clients whose requests the service answered in the last five minutes, by the address that a proxy forwards, else by the peer's. Exact up to 3072, else an estimate with a standard error of about 2 %. Addresses are hashed with a key of this run and not kept."
+        "Different clients whose requests the service answered in the last five minutes, by the address that a proxy forwards, else by the peer's. Exact up to 3072, else an estimate with a standard error of about 2 %. Addresses are hashed with a key of this run and not kept. An app of browsers that no service is named after is a service here, too, by its sessions."
 
     HTTP_DB_STATEMENTS: Counter<2> = "hostprobe_http_db_statements_total" ["service", "http_route"]
         None Http PAYLOAD_PROBE;
