@@ -109,7 +109,7 @@ fn vitals_of(beacons: &[Value], view: &str) -> Result<BTreeMap<String, Value>> {
         if let Some(before) = vitals.insert(name.clone(), vital.clone()) {
             let before: Value = before;
             ensure!(
-                before["id"] == vital["id"],
+                before.get("id") == vital.get("id"),
                 "{name} was told twice in one page life"
             );
         }

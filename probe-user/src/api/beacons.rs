@@ -18,7 +18,7 @@ use futures_util::StreamExt as _;
 
 use super::{App, Problem, vitals_script};
 use crate::vitals::{
-    Beacon, Context, Endpoint, Refusal, Vitals, beacon::Device, clean, senders::Sender,
+    self, Beacon, Context, Endpoint, Refusal, Vitals, beacon::Device, clean, senders::Sender,
 };
 
 /// Longest time for a body to come.
@@ -38,6 +38,7 @@ pub(super) fn routes() -> Router<App> {
         .route("/api/metrics", post(metrics).options(preflight))
         .route("/api/browser/errors", post(errors).options(preflight))
         .route("/api/browser/actions", post(actions).options(preflight))
+        .route("/api/faro", post(faro).options(preflight))
 }
 
 async fn metrics(State(app): State<App>, request: Request<Body>) -> Response {
@@ -59,6 +60,10 @@ async fn actions(State(app): State<App>, request: Request<Body>) -> Response {
         Beacon::parse(body, Endpoint::Actions, context)
     })
     .await
+}
+
+async fn faro(State(app): State<App>, request: Request<Body>) -> Response {
+    receive(&app, request, Endpoint::Faro, vitals::faro::read).await
 }
 
 /// Whether a page of another origin may send what needs to be asked for: JSON as such.

@@ -6,6 +6,8 @@
 
 mod advice;
 mod beacons;
+mod browser_errors;
+mod budgets;
 mod database;
 mod findings;
 mod gateway;
@@ -15,6 +17,7 @@ mod host;
 mod json;
 mod overview;
 mod page;
+mod parameters;
 mod problem;
 mod queries;
 mod scrape;
@@ -25,6 +28,7 @@ mod source;
 mod tests;
 mod tokens;
 mod verdict;
+mod vitals;
 mod vitals_script;
 
 use std::{sync::Arc, time::Duration};
@@ -40,6 +44,7 @@ use tower_http::{
     set_header::SetResponseHeaderLayer, timeout::TimeoutLayer,
 };
 
+pub(crate) use budgets::Answer as BudgetsAnswer;
 pub(crate) use database::Database as DatabaseAnswer;
 pub use problem::Problem;
 pub use server::{serve, serve_beacons};
@@ -116,6 +121,9 @@ pub fn router(source: Arc<dyn Source>) -> Router {
         .route("/api/database", get(database::database))
         .route("/api/queries", get(queries::queries))
         .route("/api/slow-queries", get(slow_queries::slow_queries))
+        .route("/api/vitals", get(vitals::vitals))
+        .route("/api/browser/errors", get(browser_errors::errors))
+        .route("/api/budgets", get(budgets::budgets))
         .route("/api/services", get(json::services))
         .route("/api/probes", get(json::probes))
         .route("/api/status", get(json::status))

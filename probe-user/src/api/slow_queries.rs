@@ -3,12 +3,10 @@
 use axum::{
     Json,
     extract::{Query, State, rejection::QueryRejection},
-    http::StatusCode,
 };
-use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{App, Problem};
+use super::{App, Problem, parameters};
 use crate::{
     metrics::metric::seconds,
     store::{Cursor, MAX_LIMIT, SlowQuery, SlowQueryFilter, StoreError, now_ms},
@@ -62,7 +60,7 @@ pub(super) async fn slow_queries(
     State(app): State<App>,
     parameters: Result<Query<Vec<(String, String)>>, QueryRejection>,
 ) -> Result<Json<Answer>, Problem> {
-    let Query(parameters) = parameters.map_err(|error| bad(error.body_text()))?;
+    let Query(parameters) = parameters.map_err(|error| parameters::bad(error.body_text()))?;
     let filter = filter(&parameters, now_ms())?;
     let (page, source, source_reason) = match app.source.store().slow_queries(&filter).await {
         Ok(page) => (page, "store", None),
@@ -82,19 +80,13 @@ pub(super) async fn slow_queries(
     }))
 }
 
-fn bad(detail: impl Into<String>) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, detail)
-}
-
 const NAMES: &str = "service, database, user, fingerprint, route, side, sqlstate, errors, min_ms, \
                      since, until, limit, cursor";
-const TIME: &str = "allowed is a time such as 2026-01-31T12:00:00Z, or one before now such as 90s, \
-                    15m, 2h or 7d";
 
-fn filter(parameters: &[(String, String)], now_ms: i64) -> Result<SlowQueryFilter, Problem> {
+fn filter(asked: &[(String, String)], now_ms: i64) -> Result<SlowQueryFilter, Problem> {
     let mut filter = SlowQueryFilter::default();
-    for (name, value) in parameters {
-        let refuse = |allowed: &str| bad(format!("`{name}` = {value:?}: {allowed}"));
+    for (name, value) in asked {
+        let refuse = |allowed: &str| parameters::refuse(name, value, allowed);
         let text = || Some(value.clone());
         match name.as_str() {
             "service" => filter.service = text(),
@@ -103,14 +95,7 @@ fn filter(parameters: &[(String, String)], now_ms: i64) -> Result<SlowQueryFilte
             "route" => filter.route = text(),
             "sqlstate" => filter.sqlstate = text(),
             "side" => filter.side = Some(value.parse().map_err(refuse)?),
-            "fingerprint" => {
-                let hex = |byte: u8| byte.is_ascii_hexdigit();
-                let digits =
-                    Some(value).filter(|value| value.len() == 16 && value.bytes().all(hex));
-                let number = digits.and_then(|hex| u64::from_str_radix(hex, 16).ok());
-                let number = number.ok_or_else(|| refuse("allowed are 16 hexadecimal digits"))?;
-                filter.fingerprint = Some(number);
-            }
+            "fingerprint" => filter.fingerprint = Some(parameters::fingerprint(name, value)?),
             "errors" => {
                 filter.only_errors = match value.as_str() {
                     "only" => true,
@@ -124,27 +109,14 @@ fn filter(parameters: &[(String, String)], now_ms: i64) -> Result<SlowQueryFilte
                 let ms = ms.ok_or_else(|| refuse("allowed is a number of milliseconds from 0"))?;
                 filter.min_duration_ns = Some(nanoseconds(ms));
             }
-            "since" => {
-                filter.from_ms = Some(time(value, now_ms).ok_or_else(|| refuse(TIME))?);
-            }
-            "until" => {
-                filter.to_ms = Some(time(value, now_ms).ok_or_else(|| refuse(TIME))?);
-            }
-            "limit" => {
-                let number = value.parse().ok();
-                filter.limit = number
-                    .filter(|limit| (1..=MAX_LIMIT).contains(limit))
-                    .ok_or_else(|| refuse("allowed is a whole number from 1 to 1000"))?;
-            }
+            "since" => filter.from_ms = Some(parameters::time(name, value, now_ms)?),
+            "until" => filter.to_ms = Some(parameters::time(name, value, now_ms)?),
+            "limit" => filter.limit = parameters::limit(name, value, MAX_LIMIT)?,
             "cursor" => {
                 let cursor: Cursor = value.parse().map_err(refuse)?;
                 filter.before = Some(cursor);
             }
-            _ => {
-                return Err(bad(format!(
-                    "there is no parameter `{name}`; allowed are {NAMES}"
-                )));
-            }
+            _ => return Err(parameters::unknown(name, NAMES)),
         }
     }
     Ok(filter)
@@ -159,33 +131,12 @@ fn nanoseconds(ms: f64) -> u64 {
     (ms * 1e6).round() as u64
 }
 
-/// A time in Unix milliseconds.
-fn time(text: &str, now_ms: i64) -> Option<i64> {
-    if let Ok(time) = text.parse::<Timestamp>() {
-        return Some(time.as_millisecond());
-    }
-    let units = [
-        ('s', 1_000),
-        ('m', 60_000),
-        ('h', 3_600_000),
-        ('d', 86_400_000),
-    ];
-    let (number, unit_ms) = units
-        .into_iter()
-        .find_map(|(unit, ms)| Some((text.strip_suffix(unit)?, ms)))?;
-    // A sign is no digit.
-    let digits = number.bytes().all(|byte| byte.is_ascii_digit());
-    let number: i64 = number.parse().ok().filter(|_| digits)?;
-    now_ms.checked_sub(number.checked_mul(unit_ms)?)
-}
-
 impl From<SlowQuery> for SlowStatement {
     fn from(query: SlowQuery) -> Self {
         let unknown = query.fingerprint == 0;
         Self {
             id: query.id.to_string(),
-            at: Timestamp::from_millisecond(query.at_ms)
-                .map_or_else(|_| String::new(), |at| format!("{at:.3}")),
+            at: parameters::rfc3339(query.at_ms),
             host: query.host,
             service: query.service,
             side: query.side.as_str(),

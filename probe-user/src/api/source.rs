@@ -25,7 +25,11 @@ use crate::{
     store::{Recent, Store, StoreReport},
     traffic::Report,
     verdict,
-    vitals::{Numbers, Vitals},
+    vitals::{
+        Numbers, Vitals,
+        budgets::{self, Budgets},
+        source_maps::SourceMaps,
+    },
 };
 
 /// Requests that may wait for a reading at once; more are told to come again.
@@ -85,6 +89,16 @@ pub trait Source: Send + Sync + 'static {
 
     /// The intake of beacons; by default there is none.
     fn vitals(&self) -> Option<Vitals> {
+        None
+    }
+
+    /// Budgets of pages and files; by default none.
+    fn budgets(&self) -> Option<Arc<Budgets>> {
+        None
+    }
+
+    /// Source maps of pages' scripts; by default none.
+    fn source_maps(&self) -> Option<Arc<SourceMaps>> {
         None
     }
 
@@ -183,6 +197,7 @@ pub(super) struct Reading {
     pub(super) collected: Collected,
     pub(super) status: Status,
     pub(super) advice: Arc<AdviceReport>,
+    pub(super) budgets: Arc<budgets::Report>,
     pub(super) databases: Vec<AskedDatabase>,
     pub(super) store: StoreReport,
     pub(super) vitals: Option<Numbers>,
@@ -204,6 +219,7 @@ impl Reading {
             collected,
             status: source.status(),
             advice: source.advice(),
+            budgets: source.budgets().map(|all| all.latest()).unwrap_or_default(),
             databases: source.databases(),
             store: source.store().report(),
             vitals: source.vitals().map(|vitals| vitals.numbers()),
@@ -221,6 +237,7 @@ impl Reading {
             host: self.collected.host.as_deref(),
             services: &self.collected.services,
             advice: &self.advice.databases,
+            budgets: &self.budgets,
             databases: &self.databases,
             store: &self.store,
             vitals: self.vitals.as_ref(),

@@ -22,18 +22,19 @@ use crate::{
     metrics::fixture::Fixture,
     queries::History,
     store::{Recent, Side, SlowQuery, Store},
-    vitals::Vitals,
+    vitals::{Vitals, budgets::Budgets},
 };
 
 mod advice;
 mod beacons;
+mod browsers;
 mod database;
 mod queries;
 mod traffic;
 mod verdict;
 
 /// What takes POST.
-const POSTS: [&str; 7] = [
+const POSTS: [&str; 8] = [
     "/api/metrics",
     "/api/browser/errors",
     "/api/browser/actions",
@@ -41,9 +42,10 @@ const POSTS: [&str; 7] = [
     "/api/gemini/reserve",
     "/api/gemini/commit",
     "/api/gemini/release",
+    "/api/faro",
 ];
 
-const PATHS: [&str; 30] = [
+const PATHS: [&str; 33] = [
     "/",
     "/page/app.js",
     "/page/elements.js",
@@ -70,6 +72,9 @@ const PATHS: [&str; 30] = [
     "/api/database",
     "/api/queries",
     "/api/slow-queries",
+    "/api/vitals",
+    "/api/browser/errors",
+    "/api/budgets",
     "/api/services",
     "/api/probes",
     "/api/status",
@@ -148,6 +153,12 @@ impl Source for MadeUp {
     }
     fn history(&self) -> Arc<History> {
         queries::history()
+    }
+    fn store(&self) -> Store {
+        browsers::store()
+    }
+    fn budgets(&self) -> Option<Arc<Budgets>> {
+        Some(browsers::budgets())
     }
 }
 

@@ -37,8 +37,16 @@ impl AddressArgs {
         if let Some(address) = &self.address {
             return Ok(address.clone());
         }
+        Ok(reachable(self.configuration()?.listen).to_string())
+    }
+
+    /// The configuration, for what needs no daemon.
+    ///
+    /// # Errors
+    /// It can't be used.
+    pub(super) fn configuration(&self) -> Result<Config, ConfigError> {
         let sources = Sources::of_this_process(self.config.clone(), Vec::new());
-        Ok(reachable(Config::load(&sources)?.listen).to_string())
+        Config::load(&sources)
     }
 }
 

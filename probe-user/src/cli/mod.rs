@@ -34,6 +34,10 @@ pub mod exit {
     pub const USAGE: u8 = 2;
     /// `check`: the probe can't work here.
     pub const UNSUPPORTED: u8 = 3;
+    /// `report budgets`: a budget is broken.
+    pub const BROKEN: u8 = 4;
+    /// `report budgets`: it can't be said whether all are kept.
+    pub const UNKNOWN: u8 = 5;
 }
 
 /// A performance probe for web apps and Postgres that needs no change to what it watches.
@@ -41,7 +45,7 @@ pub mod exit {
 #[command(
     name = "hostprobe",
     version = VERSION,
-    after_help = "Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 3 the probe can't work on this host (check)."
+    after_help = "Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 3 the probe can't work on this host (check), 4 a budget is broken and 5 it can't be said (report budgets)."
 )]
 struct Cli {
     #[command(subcommand)]

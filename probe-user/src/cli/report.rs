@@ -1,5 +1,6 @@
 //! `hostprobe report`: what the running daemon found out, for people and scripts.
 
+mod budgets;
 mod text;
 
 use std::process::ExitCode;
@@ -17,6 +18,11 @@ pub(super) enum Report {
         after_help = "Exit codes: 0 success, 1 the daemon or one of its databases cannot be asked, 2 wrong usage or configuration."
     )]
     Advice(AdviceArgs),
+    /// Whether pages and files are within their budgets; the exit code is for pipelines.
+    #[command(
+        after_help = "Exit codes: 0 all budgets are kept, 1 failure, 2 wrong usage or configuration, 4 a budget is broken, 5 it can't be said: budgets are not known, there are none, or the daemon cannot be asked."
+    )]
+    Budgets(budgets::BudgetsArgs),
 }
 
 /// Which advice, and how it is shown.
@@ -40,7 +46,13 @@ pub(super) struct AdviceArgs {
 
 /// Prints a report.
 pub(super) fn report(report: &Report) -> anyhow::Result<ExitCode> {
-    let Report::Advice(args) = report;
+    match report {
+        Report::Advice(args) => advice(args),
+        Report::Budgets(args) => budgets::report(args),
+    }
+}
+
+fn advice(args: &AdviceArgs) -> anyhow::Result<ExitCode> {
     let address = match args.address.address() {
         Ok(address) => address,
         Err(error) => return Ok(bad_config(&error)),

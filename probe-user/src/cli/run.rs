@@ -163,6 +163,7 @@ pub(super) fn run(config: &Config, sources: &Sources) -> anyhow::Result<ExitCode
     let daemon = daemon
         .with_databases(databases)
         .with_vitals(vitals)
+        .with_browsers(&config.vitals)
         .with_gemini(gemini.clone())
         .with_gateway(gateway.clone())
         .with_tokens(tokens);
@@ -236,6 +237,7 @@ async fn serve(
     tokio::spawn(Arc::clone(&daemon).tune_periodically(stop.clone()));
     tokio::spawn(Arc::clone(&daemon).judge_periodically(stop.clone()));
     daemon.advise(&config, &stop);
+    daemon.watch_budgets(&stop);
     let window = Duration::from_secs(config.queries.window_s.into());
     let history = tokio::spawn(Arc::clone(&daemon).keep_history(window, stop.clone()));
     tokio::spawn(reload_on_hangup(

@@ -1,6 +1,6 @@
 //! `hostprobe slow`: the latest slow queries, as a table for people or JSON for programs.
 
-mod table;
+pub(in crate::cli) mod table;
 
 use std::{
     collections::BTreeMap,

@@ -20,6 +20,8 @@ const NAME: &str =
 const SLOW: &str =
     "allowed is a whole number of milliseconds from 0 (every statement) to 86400000, or -1 (none)";
 const RATE: &str = "allowed is a whole number of beacons from 1 to 1000000";
+const BUDGET_MS: &str = "allowed is a whole number of milliseconds from 1 to 60000";
+const BUDGET_SIZE: &str = "allowed is a whole number from 0 to 1000000000000";
 const USER: &str = "allowed is a user's name or number";
 
 /// The largest size of a kernel table that is accepted.
@@ -380,6 +382,57 @@ pub(super) const KEYS: &[Key] = &[
         "vitals.max_pages",
         "allowed is a whole number from 0 to 1000",
     ),
+    key(
+        "vitals.source_maps",
+        r#"allowed is the absolute path of a folder, such as "/srv/shop/maps""#,
+    ),
+    key(
+        "vitals.budget_window_h",
+        "allowed is a whole number of hours from 1 to 720",
+    ),
+    key(
+        "vitals.budget_files",
+        "allowed is a list of at most 20 absolute paths of files of the shape of Lighthouse's budget.json",
+    ),
+    key("vitals.budget", SECTION),
+    key(
+        "vitals.budget.page",
+        r#"allowed is a page as it is labelled, with "*" for anything, such as "/shop/*""#,
+    ),
+    key("vitals.budget.lcp_ms", BUDGET_MS),
+    key("vitals.budget.inp_ms", BUDGET_MS),
+    key("vitals.budget.fcp_ms", BUDGET_MS),
+    key("vitals.budget.ttfb_ms", BUDGET_MS),
+    key("vitals.budget.cls", "allowed is a number above 0, up to 10"),
+    key(
+        "vitals.budget.min_samples",
+        "allowed is a whole number from 1 to 1000000",
+    ),
+    key("vitals.budget.requests", SECTION),
+    key("vitals.budget.requests.script", BUDGET_SIZE),
+    key("vitals.budget.requests.css", BUDGET_SIZE),
+    key("vitals.budget.requests.image", BUDGET_SIZE),
+    key("vitals.budget.requests.font", BUDGET_SIZE),
+    key("vitals.budget.requests.fetch", BUDGET_SIZE),
+    key("vitals.budget.requests.other", BUDGET_SIZE),
+    key("vitals.budget.requests.total", BUDGET_SIZE),
+    key("vitals.budget.bytes", SECTION),
+    key("vitals.budget.bytes.script", BUDGET_SIZE),
+    key("vitals.budget.bytes.css", BUDGET_SIZE),
+    key("vitals.budget.bytes.image", BUDGET_SIZE),
+    key("vitals.budget.bytes.font", BUDGET_SIZE),
+    key("vitals.budget.bytes.fetch", BUDGET_SIZE),
+    key("vitals.budget.bytes.other", BUDGET_SIZE),
+    key("vitals.budget.bytes.total", BUDGET_SIZE),
+    key("vitals.budget.files", SECTION),
+    key(
+        "vitals.budget.files.glob",
+        r#"allowed is a path with "*", "**", "?" or "{a,b}", such as "/srv/shop/dist/*.js""#,
+    ),
+    key("vitals.budget.files.of", r#"allowed are "each", "all""#),
+    key("vitals.budget.files.raw", BUDGET_SIZE),
+    key("vitals.budget.files.gzip", BUDGET_SIZE),
+    key("vitals.budget.files.brotli", BUDGET_SIZE),
     key("gemini", SECTION),
     key(
         "gemini.timezone",

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 mod advice;
 mod api;
+mod budget;
 mod check;
 mod database;
 mod gateway;
@@ -28,6 +29,7 @@ mod vitals;
 
 pub use advice::Advice;
 pub use api::Api;
+pub use budget::{Budget, ByType, DEFAULT_MIN_SAMPLES, FileBudget, Of, PagePattern, TOTAL};
 pub use database::{Database, DatabaseUrl};
 pub use gateway::{GeminiGateway, UpstreamUrl};
 pub(crate) use gemini::MAX_LEASE_S;

@@ -3,13 +3,14 @@
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     str::FromStr,
 };
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::values::as_it_is_shown;
+use super::{budget::Budget, values::as_it_is_shown};
 
 /// Section `[vitals]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -46,6 +47,16 @@ pub struct Vitals {
     pub pages: Vec<String>,
     /// Learned pages; views of more are `other`.
     pub max_pages: u32,
+    /// A folder with source maps, with which stacks are shown as they were written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_maps: Option<PathBuf>,
+    /// Hours before now that budgets are about.
+    pub budget_window_h: u32,
+    /// Files of the shape of Lighthouse's `budget.json`, in addition to `budgets`.
+    pub budget_files: Vec<PathBuf>,
+    /// How slow and how large pages may be.
+    #[serde(rename = "budget", skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<Budget>,
 }
 
 impl Default for Vitals {
@@ -65,6 +76,10 @@ impl Default for Vitals {
             max_clients: 20_000,
             pages: Vec::new(),
             max_pages: 100,
+            source_maps: None,
+            budget_window_h: 24,
+            budget_files: Vec::new(),
+            budgets: Vec::new(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod advising;
 pub mod attaching;
+mod browsers;
 pub mod decoding;
 pub mod findings;
 pub mod judging;
@@ -46,7 +47,7 @@ use crate::{
     targets::{Service, TraceTable, Tracker},
     traffic::Thresholds,
     verdict,
-    vitals::Vitals,
+    vitals::{Vitals, budgets::Budgets, source_maps::SourceMaps},
 };
 
 /// Process events from the kernel side.
@@ -73,6 +74,7 @@ pub struct Daemon {
     recent: Arc<Recent>,
     sql: Sql,
     history: Arc<History>,
+    browsers: browsers::Browsers,
     scanned: AtomicBool,
     /// Events may bring the next scan forward.
     scan_sooner: Notify,
@@ -112,6 +114,7 @@ impl Daemon {
             recent: Arc::default(),
             sql: sql.clone(),
             history: Arc::default(),
+            browsers: browsers::Browsers::default(),
             scanned: AtomicBool::new(false),
             scan_sooner: Notify::new(),
             started: Instant::now(),
@@ -443,6 +446,14 @@ impl Source for Daemon {
 
     fn history(&self) -> Arc<History> {
         Arc::clone(&self.history)
+    }
+
+    fn budgets(&self) -> Option<Arc<Budgets>> {
+        self.browsers.budgets.clone()
+    }
+
+    fn source_maps(&self) -> Option<Arc<SourceMaps>> {
+        self.browsers.source_maps.clone()
     }
 
     fn status(&self) -> Status {

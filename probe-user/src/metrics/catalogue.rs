@@ -67,6 +67,7 @@ areas! {
     process_resources
     host
     advice
+    budgets
     databases
     pgbouncer
     store

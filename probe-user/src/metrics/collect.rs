@@ -35,6 +35,7 @@ use crate::{
 };
 
 mod advice;
+mod budgets;
 mod correlation;
 mod database;
 mod host;
@@ -76,6 +77,8 @@ pub struct Inputs<'a> {
     pub services: &'a [ServiceView],
     /// What was found out about the databases' indexes.
     pub advice: &'a [DatabaseAdvice],
+    /// Whether pages and files are within their budgets.
+    pub budgets: &'a crate::vitals::budgets::Report,
     /// What the configured databases said.
     pub databases: &'a [AskedDatabase],
     /// How the store does.
@@ -110,6 +113,7 @@ pub fn collect(inputs: &Inputs<'_>) -> Families {
         host::collect(&mut families, report);
     }
     advice::collect(&mut families, inputs.advice);
+    budgets::collect(&mut families, inputs.budgets);
     database::collect(&mut families, inputs.databases);
     store::collect(&mut families, inputs.store);
     if let Some(numbers) = inputs.vitals {

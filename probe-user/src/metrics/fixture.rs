@@ -38,6 +38,7 @@ use crate::{
     vitals::Numbers,
 };
 
+mod budgets;
 mod database;
 mod verdict;
 mod vitals;
@@ -49,6 +50,7 @@ pub(crate) struct Fixture {
     pub(crate) host: Arc<HostReport>,
     pub(crate) services: Vec<ServiceView>,
     pub(crate) advice: Vec<DatabaseAdvice>,
+    pub(crate) budgets: crate::vitals::budgets::Report,
     pub(crate) databases: Vec<AskedDatabase>,
     pub(crate) store: StoreReport,
     pub(crate) vitals: Numbers,
@@ -82,6 +84,7 @@ impl Fixture {
             host: Arc::new(host::host(services)),
             services: (1..=services).map(service).collect(),
             advice: (services > 0).then(advice).into_iter().collect(),
+            budgets: budgets::report(services),
             databases: (services > 0)
                 .then(database::database)
                 .into_iter()
@@ -146,6 +149,7 @@ impl Fixture {
             host: Some(&self.host),
             services: &self.services,
             advice: &self.advice,
+            budgets: &self.budgets,
             databases: &self.databases,
             store: &self.store,
             vitals: Some(&self.vitals),

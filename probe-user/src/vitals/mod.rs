@@ -5,7 +5,9 @@
 //! of it, or a [`Refusal`] that says why not; [`intake`] takes it, folds its page, and counts.
 
 pub mod beacon;
+pub mod budgets;
 pub mod clean;
+pub mod faro;
 pub mod fingerprint;
 mod ids;
 pub mod intake;
@@ -14,6 +16,7 @@ pub mod parse;
 pub mod refusal;
 pub mod script;
 pub mod senders;
+pub mod source_maps;
 pub mod stack;
 mod state;
 mod sums;

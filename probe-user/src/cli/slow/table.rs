@@ -15,7 +15,7 @@ const LEAST: u16 = 20;
 
 /// A column.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Column {
+pub(in crate::cli) struct Column {
     name: &'static str,
     /// The most that it takes; `None` for the last one, which takes what is left.
     widest: Option<u16>,
@@ -24,7 +24,7 @@ pub(super) struct Column {
 
 impl Column {
     /// Of text.
-    pub(super) const fn left(name: &'static str, widest: u16) -> Self {
+    pub(in crate::cli) const fn left(name: &'static str, widest: u16) -> Self {
         Self {
             name,
             widest: Some(widest),
@@ -33,7 +33,7 @@ impl Column {
     }
 
     /// Of numbers.
-    pub(super) const fn right(name: &'static str, widest: u16) -> Self {
+    pub(in crate::cli) const fn right(name: &'static str, widest: u16) -> Self {
         Self {
             name,
             widest: Some(widest),
@@ -42,7 +42,7 @@ impl Column {
     }
 
     /// The last one.
-    pub(super) const fn rest(name: &'static str) -> Self {
+    pub(in crate::cli) const fn rest(name: &'static str) -> Self {
         Self {
             name,
             widest: None,
@@ -53,16 +53,16 @@ impl Column {
 
 /// Where rows appear.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Terminal {
+pub(in crate::cli) struct Terminal {
     /// Columns of it; `None` where lines may have any length, as in a file.
-    pub(super) width: Option<u16>,
+    pub(in crate::cli) width: Option<u16>,
     /// Whether colours are wanted.
-    pub(super) colours: bool,
+    pub(in crate::cli) colours: bool,
 }
 
 impl Terminal {
     /// What standard output is.
-    pub(super) fn of_this_process() -> Self {
+    pub(in crate::cli) fn of_this_process() -> Self {
         if !std::io::stdout().is_terminal() {
             return Self {
                 width: None,
@@ -80,7 +80,7 @@ impl Terminal {
 
 /// Decided widths.
 #[derive(Debug)]
-pub(super) struct Layout {
+pub(in crate::cli) struct Layout {
     columns: &'static [Column],
     widths: Vec<u16>,
     terminal: Terminal,
@@ -88,7 +88,7 @@ pub(super) struct Layout {
 
 impl Layout {
     /// Widths that fit the rows at hand, and the terminal.
-    pub(super) fn new<const N: usize>(
+    pub(in crate::cli) fn new<const N: usize>(
         columns: &'static [Column; N],
         rows: &[[String; N]],
         terminal: Terminal,
@@ -129,7 +129,7 @@ impl Layout {
     }
 
     /// Writes the rows, with the names of the columns before them if they are the first.
-    pub(super) fn print<const N: usize>(
+    pub(in crate::cli) fn print<const N: usize>(
         &self,
         out: &mut impl Write,
         rows: &[[String; N]],
@@ -197,7 +197,7 @@ fn printable(text: &str) -> String {
 }
 
 /// As people read it: three digits and a unit.
-pub(super) fn duration(seconds: f64) -> String {
+pub(in crate::cli) fn duration(seconds: f64) -> String {
     let (number, unit) = match seconds {
         ..0.000_999_5 => (seconds * 1e6, "µs"),
         ..0.999_5 => (seconds * 1e3, "ms"),

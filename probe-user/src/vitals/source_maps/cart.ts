@@ -1,0 +1,5 @@
+import { total } from "./total";
+
+document.addEventListener("click", () => {
+  console.log(total([{ count: 1 }]));
+});

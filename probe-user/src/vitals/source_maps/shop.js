@@ -1,0 +1,1 @@
+(()=>{function o(r){let n=0;for(let e of r){if(e.price===void 0)throw new RangeError("a line has no price");n+=e.price*e.count}return n}document.addEventListener("click",()=>{console.log(o([{count:1}]))});})();
