@@ -72,6 +72,7 @@ areas! {
     pgbouncer
     store
     vitals
+    gemini
     probe
 }
 

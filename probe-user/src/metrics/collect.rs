@@ -38,6 +38,7 @@ mod advice;
 mod budgets;
 mod correlation;
 mod database;
+mod gemini;
 mod host;
 mod postgres;
 mod process_resources;
@@ -83,6 +84,8 @@ pub struct Inputs<'a> {
     pub databases: &'a [AskedDatabase],
     /// How the store does.
     pub store: &'a StoreReport,
+    /// Usage of AI models; `None` when it is not recorded.
+    pub gemini: Option<&'a crate::gemini::Numbers>,
     /// What browsers sent; `None` when nothing of them is taken.
     pub vitals: Option<&'a Numbers>,
     /// Where the services' time goes.
@@ -116,6 +119,9 @@ pub fn collect(inputs: &Inputs<'_>) -> Families {
     budgets::collect(&mut families, inputs.budgets);
     database::collect(&mut families, inputs.databases);
     store::collect(&mut families, inputs.store);
+    if let Some(numbers) = inputs.gemini {
+        gemini::collect(&mut families, numbers);
+    }
     if let Some(numbers) = inputs.vitals {
         vitals::collect(&mut families, numbers);
     }

@@ -40,6 +40,7 @@ use crate::{
 
 mod budgets;
 mod database;
+mod gemini;
 mod verdict;
 mod vitals;
 
@@ -54,6 +55,7 @@ pub(crate) struct Fixture {
     pub(crate) databases: Vec<AskedDatabase>,
     pub(crate) store: StoreReport,
     pub(crate) vitals: Numbers,
+    pub(crate) gemini: crate::gemini::Numbers,
     pub(crate) verdicts: crate::verdict::Report,
     pub(crate) build: Build,
     pub(crate) own_process: OwnProcess,
@@ -91,6 +93,7 @@ impl Fixture {
                 .collect(),
             store: store(),
             vitals: vitals::vitals(services),
+            gemini: gemini::gemini(services),
             verdicts: verdict::report(services),
             build: Build {
                 version: "0.1.0".to_owned(),
@@ -153,6 +156,7 @@ impl Fixture {
             databases: &self.databases,
             store: &self.store,
             vitals: Some(&self.vitals),
+            gemini: Some(&self.gemini),
             verdicts: &self.verdicts,
             build: &self.build,
             started_at: UNIX_EPOCH + Duration::from_secs(1_790_000_000),

@@ -222,6 +222,8 @@ pub enum Group {
     Store,
     /// What browsers tell.
     Browsers,
+    /// Usage of AI models.
+    AiUsage,
     /// The probe itself: health, losses, cost.
     Probe,
     /// The daemon's process, under the names that all Prometheus clients use.
@@ -230,7 +232,7 @@ pub enum Group {
 
 impl Group {
     /// All groups in the order of the documentation.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Services,
         Self::Syscalls,
         Self::Tcp,
@@ -248,6 +250,7 @@ impl Group {
         Self::PgBouncer,
         Self::Store,
         Self::Browsers,
+        Self::AiUsage,
         Self::Probe,
         Self::OwnProcess,
     ];
@@ -272,6 +275,7 @@ impl Group {
             Self::PgBouncer => "What PgBouncer says itself",
             Self::Store => "The store",
             Self::Browsers => "Browsers",
+            Self::AiUsage => "AI usage",
             Self::Probe => "The probe itself",
             Self::OwnProcess => "The daemon's process",
         }

@@ -311,9 +311,13 @@ fn a_big_host_s_scrape_is_bounded() {
     let series_per_service = 239 + 15 * (19 + 2) + 40 + 3 * (16 + 2);
     // Per page of browsers: six vitals on two classes of devices, and what else is counted of it.
     let series_per_page = 2 * (54 + 6 * 3) + 14;
+    // Per feature of AI usage: tokens by type, calls by outcome, cost, calls without a price.
+    let series_per_feature = 5 + 3 + 1 + 2;
     assert!(
         samples.len()
-            < 50 * 40 * series_per_syscall + 50 * (series_per_service + series_per_page) + 130,
+            < 50 * 40 * series_per_syscall
+                + 50 * (series_per_service + series_per_page + series_per_feature)
+                + 200,
         "{}",
         samples.len()
     );
