@@ -74,6 +74,13 @@ impl Config {
         self
     }
 
+    /// Whether its `[store]` says where the store is.
+    fn names_a_store(&self) -> bool {
+        let section = self.text.lines().skip_while(|line| *line != "[store]");
+        let section = section.skip(1).take_while(|line| !line.starts_with('['));
+        section.into_iter().any(|line| line.starts_with("url"))
+    }
+
     /// The file's text, for a probe that listens there.
     pub fn text(&self, address: SocketAddr) -> String {
         format!("listen = \"{address}\"\n{}", self.text)
@@ -118,7 +125,7 @@ impl Probe {
         std::fs::write(&path, config.text(address))?;
         let mut command = site.hostprobe("run");
         command.arg("--config").arg(&path);
-        if !config.text.contains("[store]") {
+        if !config.names_a_store() {
             // Never the system's.
             let store = directory.path().join(STORE);
             command.arg("--set");

@@ -279,8 +279,12 @@ fn beacons_break_a_budget_and_heal_it_and_a_pipeline_learns_of_it() -> Result<()
         log.contains("a budget is broken") && log.contains("a budget is kept again"),
         "{log}"
     );
+    // The probe takes its directory along.
+    let kept = tempfile::TempDir::new()?;
+    let copy = kept.path().join("hostprobe.toml");
+    std::fs::copy(&file, &copy)?;
     probe.stop()?;
-    let (code, _, error) = run(report(&site, &file, &[]))?;
+    let (code, _, error) = run(report(&site, &copy, &[]))?;
     ensure!(
         code == 5 && error.contains("cannot reach hostprobe"),
         "{code}: {error}"

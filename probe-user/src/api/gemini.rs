@@ -2,6 +2,7 @@
 
 mod answer;
 mod body;
+mod reports;
 #[cfg(test)]
 mod tests;
 
@@ -14,8 +15,9 @@ use axum::{
     http::{HeaderMap, HeaderName, StatusCode, header},
     middleware,
     response::{IntoResponse as _, Response},
-    routing::post,
+    routing::{get, post},
 };
+pub(crate) use reports::{Answer as ReportAnswer, Row as ReportRow};
 use tower_http::limit::RequestBodyLimitLayer;
 
 use super::{App, Problem};
@@ -29,11 +31,15 @@ const MAX_BODY: usize = 1 << 20;
 /// Seconds after which it is worth coming again while the store is down.
 const STORE_PAUSE_S: u16 = 5;
 
+const OFF: &str = "usage of Gemini is not kept here";
+
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
-/// The endpoints that write.
+/// What writes, and what it has come to.
 pub(super) fn routes() -> Router<App> {
     Router::new()
+        .route("/api/gemini/report", get(reports::report))
+        .route("/api/gemini/limits", get(reports::limits))
         .route("/api/gemini/usage", post(usage))
         .route("/api/gemini/reserve", post(reserve))
         .route("/api/gemini/commit", post(commit))
@@ -60,9 +66,8 @@ struct Write {
 }
 
 async fn begin(app: &App, request: Request) -> Result<Write, Problem> {
-    let off = "usage of Gemini is not kept here";
     let gemini = app.source.gemini();
-    let gemini = gemini.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, off))?;
+    let gemini = gemini.ok_or_else(|| Problem::new(StatusCode::NOT_FOUND, OFF))?;
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let peer = peer.map(|peer| peer.0);
     // Before anything of the body is read.

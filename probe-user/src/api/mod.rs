@@ -46,6 +46,7 @@ use tower_http::{
 
 pub(crate) use budgets::Answer as BudgetsAnswer;
 pub(crate) use database::Database as DatabaseAnswer;
+pub(crate) use gemini::{ReportAnswer, ReportRow};
 pub use problem::Problem;
 pub use server::{serve, serve_beacons};
 pub use source::{CollectError, Collected, Source, Status};

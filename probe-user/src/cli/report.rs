@@ -1,6 +1,7 @@
 //! `hostprobe report`: what the running daemon found out, for people and scripts.
 
 mod budgets;
+mod gemini;
 mod text;
 
 use std::process::ExitCode;
@@ -23,6 +24,11 @@ pub(super) enum Report {
         after_help = "Exit codes: 0 all budgets are kept, 1 failure, 2 wrong usage or configuration, 4 a budget is broken, 5 it can't be said: budgets are not known, there are none, or the daemon cannot be asked."
     )]
     Budgets(budgets::BudgetsArgs),
+    /// What calls of Gemini used and cost, by feature, model or service, beside the period before.
+    #[command(
+        after_help = "Exit codes: 0 success, 1 the daemon cannot be asked, 2 wrong usage or configuration."
+    )]
+    Gemini(gemini::GeminiArgs),
 }
 
 /// Which advice, and how it is shown.
@@ -49,6 +55,7 @@ pub(super) fn report(report: &Report) -> anyhow::Result<ExitCode> {
     match report {
         Report::Advice(args) => advice(args),
         Report::Budgets(args) => budgets::report(args),
+        Report::Gemini(args) => gemini::report(args),
     }
 }
 

@@ -14,10 +14,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    Call, Estimate, GeminiError, LimitLevel, LimitState, Numbers, Prices, Recorded, Reservation,
-    ReservationId, ReserveError, Reserved, Settled,
+    Call, Estimate, GeminiError, LimitLevel, LimitState, Month, Numbers, Prices, Recorded,
+    Reservation, ReservationId, ReserveError, Reserved, Settled,
     ledger::Ledger,
     limits::{plain_feature, plain_model},
+    report::{By, Period, Report},
 };
 use crate::{
     config::{self, WhenStoreIsDown},
@@ -30,6 +31,8 @@ const WAITING: usize = 4_096;
 const BATCH: usize = 64;
 /// From one look at the limits to the next; reservations that are over are given back then.
 const LOOK: Duration = Duration::from_secs(1);
+/// From one sum of the month to the next.
+const MONTH: Duration = Duration::from_secs(60);
 /// From one time that what is over is forgotten to the next.
 const FORGET: Duration = Duration::from_secs(600);
 /// Pauses after a failure: the first, and the longest.
@@ -191,7 +194,8 @@ impl Gemini {
     }
 
     /// Records a call soon. Never waits: what can't be recorded is counted.
-    pub fn observe(&self, call: Call) {
+    pub fn observe(&self, mut call: Call) {
+        call.cost = self.prices().cost_of(&call);
         self.later(Work::Record(Box::new(call)));
     }
 
@@ -320,6 +324,29 @@ impl Gemini {
         finished(async move { gemini.0.ledger.levels(gemini.now_ms()).await }).await
     }
 
+    /// What calls used and cost in the period that `at_ms` is in, or that runs now; of all hosts that
+    /// share the store.
+    ///
+    /// # Errors
+    /// The store can't be used.
+    pub async fn report(
+        &self,
+        period: Period,
+        by: By,
+        at_ms: Option<i64>,
+    ) -> Result<Report, StoreError> {
+        let gemini = self.clone();
+        let now_ms = gemini.now_ms();
+        let at_ms = at_ms.unwrap_or(now_ms);
+        finished(async move { gemini.0.ledger.report((period, by), at_ms, now_ms).await }).await
+    }
+
+    /// Name of the zone in which days, weeks and months begin.
+    pub fn zone(&self) -> String {
+        let zone = self.0.ledger.limits().zone();
+        zone.iana_name().unwrap_or("UTC").to_owned()
+    }
+
     /// What was counted since the start, for metrics, and what the limits stood at when they were
     /// looked at last, about a second ago.
     pub fn numbers(&self) -> Numbers {
@@ -360,6 +387,17 @@ impl Gemini {
         }
         let levels = self.0.ledger.levels(now_ms).await?;
         self.numbers_mut().limits = levels.iter().map(level).collect();
+        Ok(())
+    }
+
+    /// Adds up the month, for metrics.
+    async fn look_at_month(&self) -> Result<(), StoreError> {
+        let month = self.0.ledger.month(self.now_ms()).await?;
+        self.numbers_mut().month = Some(Month {
+            nano_usd: month.nano_usd,
+            projected_nano_usd: month.projected_nano_usd,
+            unpriced_calls: month.unpriced,
+        });
         Ok(())
     }
 }
@@ -418,6 +456,7 @@ impl Keeper {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut forgotten: Option<Instant> = None;
+        let mut month: Option<Instant> = None;
         let mut pause = PAUSES[0];
         loop {
             // What could not be done before goes first.
@@ -431,6 +470,7 @@ impl Keeper {
                 () = sleep(pause), if !self.waiting.is_empty() => {}
                 _ = look.tick() => {
                     self.look(&mut forgotten).await;
+                    self.look_at_month(&mut month).await;
                     continue;
                 }
                 () = self.stop.cancelled() => break,
@@ -464,6 +504,18 @@ impl Keeper {
                 Ok(()) => *forgotten = Some(Instant::now()),
                 Err(error) => debug!("cannot forget what is over: {error}"),
             }
+        }
+    }
+
+    /// Once a minute, since it reads all calls of the month.
+    async fn look_at_month(&self, looked: &mut Option<Instant>) {
+        if looked.is_some_and(|at| at.elapsed() < MONTH) {
+            return;
+        }
+        let gemini = self.gemini.clone();
+        match finished(async move { gemini.look_at_month().await }).await {
+            Ok(()) => *looked = Some(Instant::now()),
+            Err(error) => debug!("cannot add up the month: {error}"),
         }
     }
 

@@ -142,6 +142,11 @@ impl Limits {
         })
     }
 
+    /// The zone of their windows.
+    pub(super) fn zone(&self) -> &TimeZone {
+        &self.zone
+    }
+
     /// All of them, in the order of their keys, in which transactions lock them.
     pub(super) fn all(&self) -> &[Limit] {
         &self.all

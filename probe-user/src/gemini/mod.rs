@@ -12,6 +12,7 @@ mod ledger;
 mod limits;
 mod numbers;
 mod prices;
+pub mod report;
 mod reservation;
 pub mod stream;
 mod target;

@@ -97,7 +97,7 @@ pub(super) fn refusal(refusal: &Refusal) -> Problem {
         .with_header(header::RETRY_AFTER, refusal.retry_after_s)
 }
 
-fn limit(state: &LimitState) -> Value {
+pub(super) fn limit(state: &LimitState) -> Value {
     let limit = &state.limit;
     let amount = |amount| amount_of(limit.unit, amount);
     json!({

@@ -13,7 +13,10 @@ mod tests;
 
 use std::sync::Arc;
 
-use super::limits::{Limit, LimitState, Limits};
+use super::{
+    limits::{Limit, LimitState, Limits},
+    report::{self, By, MonthCost, Period, Report},
+};
 use crate::{
     config,
     store::{Doing as _, Store, StoreError, Transaction},
@@ -86,6 +89,29 @@ impl Ledger {
             });
         }
         Ok(levels)
+    }
+
+    /// What calls used and cost in the period that `at_ms` is in.
+    ///
+    /// # Errors
+    /// The store can't be used.
+    pub(super) async fn report(
+        &self,
+        what: (Period, By),
+        at_ms: i64,
+        now_ms: i64,
+    ) -> Result<Report, StoreError> {
+        let readers = self.0.store.readers()?;
+        report::make(&readers, self.limits().zone(), what, (at_ms, now_ms)).await
+    }
+
+    /// What the month costs that runs now.
+    ///
+    /// # Errors
+    /// The store can't be used.
+    pub(super) async fn month(&self, now_ms: i64) -> Result<MonthCost, StoreError> {
+        let readers = self.0.store.readers()?;
+        report::month(&readers, self.limits().zone(), now_ms).await
     }
 
     async fn begin_window(&self, limit: &Limit, now_ms: i64) -> Result<LimitState, StoreError> {

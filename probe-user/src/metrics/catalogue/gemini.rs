@@ -76,6 +76,21 @@ catalogue! {
         "Calls that were refused before they were made, by the limit that refused, or by the reason when it was none."
         => "sum by (limit) (increase(hostprobe_gemini_refusals_total[1h])) > 0"
 
+    GEMINI_MONTH_COST: Gauge<0> = "hostprobe_gemini_month_cost_usd" []
+        None AiUsage FedBy::Daemon;
+        "What is known of the cost of the month that runs now, in US dollars, of all hosts that share the store; looked at once a minute."
+        => "hostprobe_gemini_month_cost_usd"
+
+    GEMINI_MONTH_PROJECTED: Gauge<0> = "hostprobe_gemini_month_projected_cost_usd" []
+        None AiUsage FedBy::Daemon;
+        "What it will be at the month's end, if the days that are left are like the last seven; absent while less than a day is known."
+        => "hostprobe_gemini_month_projected_cost_usd"
+
+    GEMINI_MONTH_UNPRICED: Gauge<0> = "hostprobe_gemini_month_unpriced_calls" []
+        None AiUsage FedBy::Daemon;
+        "Calls of the month whose cost nobody knows."
+        => "hostprobe_gemini_month_unpriced_calls > 0"
+
     GEMINI_LIMIT_USED: Gauge<3> = "hostprobe_gemini_limit_used" ["limit", "per", "unit"]
         None AiUsage FedBy::Daemon;
         "What calls have used of the limit in the window that runs now, of all hosts that share the store: tokens, calls or US dollars."

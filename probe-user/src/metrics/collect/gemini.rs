@@ -63,6 +63,14 @@ pub(super) fn collect(families: &mut Families, numbers: &Numbers) {
     for (reason, count) in &numbers.dropped {
         families.counter(&metric::GEMINI_DROPPED, [reason], *count);
     }
+    if let Some(month) = &numbers.month {
+        let cost = month.nano_usd as f64 / NANO;
+        families.gauge_float(&metric::GEMINI_MONTH_COST, [], cost);
+        if let Some(projected) = month.projected_nano_usd {
+            families.gauge_float(&metric::GEMINI_MONTH_PROJECTED, [], projected as f64 / NANO);
+        }
+        families.gauge(&metric::GEMINI_MONTH_UNPRICED, [], month.unpriced_calls);
+    }
     for level in &numbers.limits {
         limit(families, level);
     }

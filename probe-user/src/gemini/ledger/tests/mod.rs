@@ -4,6 +4,7 @@
 mod laws;
 mod merging;
 mod promises;
+mod reports;
 
 use sqlx::Row as _;
 use tokio_util::sync::CancellationToken;
@@ -11,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use laws::*;
 use merging::*;
 use promises::*;
+use reports::*;
 
 use super::*;
 use crate::{
@@ -74,6 +76,8 @@ on_both!(
     a_report_moves_the_call_to_its_feature,
     two_who_report_at_once_are_one,
     everything_at_once_adds_up,
+    a_report_is_the_sum_of_its_calls,
+    without_calls_a_report_is_empty_and_projects_nothing,
 );
 
 /// 10 November 2026, 12:00 UTC.
