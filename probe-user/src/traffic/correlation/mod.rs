@@ -177,6 +177,11 @@ impl Correlation {
         self.release_calls(&mut request, |waiting| {
             (waiting.by_trace || doubt.is_none()).then_some(&route)
         });
+        self.models
+            .request_over(RequestKey { stream, serial }, self.now_ns, |started_ns| {
+                let in_time = exchange.end != End::Inferred || started_ns <= exchange.finished_ns;
+                (doubt.is_none() && in_time).then_some(&route)
+            });
         if let Some(waited_ns) = request.waited_ns.filter(|_| doubt.is_none()) {
             self.pools.waited(service, waited_ns);
         }
@@ -304,6 +309,7 @@ impl Correlation {
         }
         self.sweep_ns = self.now_ns.saturating_add(SWEEP_NS);
         self.flights.pass_time(self.now_ns);
+        self.give_up_model_calls();
         if self.slow.any_waits() || self.models.any_waits() {
             self.release_late(self.now_ns);
         }

@@ -51,13 +51,26 @@ impl Correlation {
         }
     }
 
+    /// Tells the calls whose request is over and which have been silent since.
+    pub(super) fn give_up_model_calls(&mut self) {
+        for ended in self.models.give_up(self.now_ns) {
+            self.model_call(ended);
+        }
+    }
+
     /// A call is over: it waits for the route of the request that it was made for.
     fn model_call(&mut self, ended: Ended) {
         let Ended {
             call,
             trace,
             by_thread,
+            left_alone,
         } = ended;
+        if let Some(left_alone) = left_alone {
+            let mut call = *call;
+            call.route = left_alone.route;
+            return self.models.hand_out(call);
+        }
         let owner = self.owner(call.service, trace, Some(call.started_ns), by_thread);
         let Ok(owner) = owner else {
             return self.models.hand_out(*call);

@@ -36,6 +36,9 @@ const WAITING: usize = 1_024;
 const READY: usize = 4_096;
 /// Connections that may wait to be told to the kernel side as others than was thought.
 const REFUSED: usize = 1_024;
+/// How long a call whose request is over may be silent. A call that a program goes on with behind
+/// its request, and whose model thinks for longer, is told as incomplete.
+const SILENCE_NS: u64 = 5_000_000_000;
 /// How long one waits for the end of its request.
 const PATIENCE_NS: u64 = 60_000_000_000;
 
@@ -127,6 +130,17 @@ struct Open {
     reader: Option<ResponseReader>,
     first_chunk_ns: Option<u64>,
     last_ns: u64,
+    /// The request that it was made for has been answered without waiting for it.
+    left_alone: Option<LeftAlone>,
+}
+
+/// What became of the request of a call that went on.
+#[derive(Debug)]
+pub(super) struct LeftAlone {
+    /// Its route, where it is certain that the call was for it.
+    pub(super) route: Option<RouteKey>,
+    /// When it was over.
+    pub(super) at_ns: u64,
 }
 
 /// A call that is over, and whom it may have been made for.
@@ -135,6 +149,8 @@ pub(super) struct Ended {
     pub(super) call: Box<ModelCall>,
     pub(super) trace: Option<u128>,
     pub(super) by_thread: Result<RequestKey, Unattributed>,
+    /// Its request was over before it was.
+    pub(super) left_alone: Option<LeftAlone>,
 }
 
 /// A call that is over, waiting with its request.
@@ -219,6 +235,7 @@ impl ModelCalls {
                 reader: None,
                 first_chunk_ns: None,
                 last_ns: call.ended_ns,
+                left_alone: None,
             },
         );
     }
@@ -275,6 +292,37 @@ impl ModelCalls {
         Some(self.close(open, None, false, last_ns, CallProblem::EndNotSeen))
     }
 
+    /// A request of a service has been answered: calls that were made for it and have no answer yet go
+    /// on by themselves, or never come to an end that shows. `route` is that of the request, for those
+    /// that were made at this time.
+    pub(super) fn request_over<'a>(
+        &mut self,
+        request: RequestKey,
+        at_ns: u64,
+        route: impl Fn(u64) -> Option<&'a RouteKey>,
+    ) {
+        let of_it = |open: &&mut Open| open.by_thread.as_ref().ok() == Some(&request);
+        for open in self.open.values_mut().filter(of_it) {
+            // One that names its trace is found by that.
+            if open.wanted.trace.is_none() {
+                let route = route(open.wanted.started_ns).cloned();
+                open.left_alone = Some(LeftAlone { route, at_ns });
+            }
+        }
+    }
+
+    /// Takes out the calls whose request is over and whose answer has not gone on since: a library that
+    /// encrypts in memory shows no end of its connection.
+    pub(super) fn give_up(&mut self, now_ns: u64) -> Vec<Ended> {
+        let is_over = |open: &Open| {
+            let over = open.left_alone.as_ref();
+            over.is_some_and(|it| now_ns.saturating_sub(it.at_ns.max(open.last_ns)) > SILENCE_NS)
+        };
+        let over = self.open.iter().filter(|(_, open)| is_over(open));
+        let keys: Vec<RequestKey> = over.map(|(key, _)| *key).collect();
+        keys.into_iter().filter_map(|key| self.lose(key)).collect()
+    }
+
     /// Takes out the calls of processes that have ended, or all of them: nothing more will be seen of
     /// them. The library that encrypts in memory does not tell the end of a process.
     pub(super) fn lose_all(&mut self, of: Option<&HashSet<u32>>) -> Vec<Ended> {
@@ -320,6 +368,7 @@ impl ModelCalls {
             call: Box::new(call),
             trace: trace.map(|trace| u128::from_be_bytes(trace.trace_id)),
             by_thread: open.by_thread,
+            left_alone: open.left_alone,
         }
     }
 

@@ -401,3 +401,36 @@ fn a_service_whose_id_is_given_to_another_leaves_nothing_behind() {
     assert!(talk.calls().is_empty());
     assert_eq!(talk.problem(CallProblem::Dropped), 1);
 }
+
+/// Python's asyncio encrypts in memory: a connection that breaks off shows no end, and the call would be told
+/// only when the program ends.
+#[test]
+fn a_call_that_breaks_off_without_a_sign_is_told_with_its_route_once_its_request_is_over() {
+    let mut talk = Talk::new(8);
+    talk.receive(FROM_USERS, "GET /summary HTTP/1.1\r\nHost: shop\r\n\r\n");
+    talk.ask("");
+    talk.receive(TO_MODELS, "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{");
+    talk.send(FROM_USERS, &answer(200, "ok"));
+    let at_ns = talk.now_ns;
+    talk.traffic.pass_time(at_ns + 2_000 * MS);
+    assert!(talk.calls().is_empty(), "it may go on");
+    talk.traffic.pass_time(at_ns + 8_000 * MS);
+    let call = talk.only();
+    assert_eq!(call.outcome, Outcome::Incomplete);
+    assert_eq!(&*call.route.unwrap().route, "/summary");
+    assert_eq!(talk.problem(CallProblem::EndNotSeen), 1);
+}
+
+/// What a program goes on with behind its request is told when it is over, for that request.
+#[test]
+fn a_call_that_outlives_its_request_is_told_whole() {
+    let mut talk = Talk::new(8);
+    talk.receive(FROM_USERS, "GET /summary HTTP/1.1\r\nHost: shop\r\n\r\n");
+    talk.ask("");
+    talk.send(FROM_USERS, &answer(200, "ok"));
+    talk.receive(TO_MODELS, &answer(200, &usage(7, 5)));
+    let call = talk.only();
+    assert_eq!(call.outcome, Outcome::Ok);
+    assert_eq!(call.usage.map(|used| used.output), Some(5));
+    assert_eq!(&*call.route.unwrap().route, "/summary");
+}
