@@ -69,7 +69,11 @@ impl Pages {
                 }
                 let shared = Arc::clone(&theirs);
                 // A browser opens connections and says nothing on them for long.
-                std::thread::spawn(move || answer(&shared, &stream));
+                std::thread::spawn(move || {
+                    if let Err(error) = answer(&shared, &stream) {
+                        eprintln!("the pages' server: {error:#}");
+                    }
+                });
             }
         });
         Ok(Self { address, shared })
@@ -136,7 +140,7 @@ fn answer(shared: &Shared, stream: &TcpStream) -> Result<()> {
     let policy = shared.options.policy.as_ref().map_or_else(String::new, |allowed| {
         format!(
             "Content-Security-Policy: default-src 'none'; script-src 'self' {allowed}; connect-src 'self' \
-             {allowed}; img-src 'self'; style-src 'self'; base-uri 'none'; \
+             {allowed}; img-src 'self' data:; style-src 'self'; base-uri 'none'; \
              require-trusted-types-for 'script'\r\n"
         )
     });
@@ -177,6 +181,12 @@ fn pass_on(
         let beacon = serde_json::from_slice(&bytes)?;
         let mut passed_on = shared.passed_on.lock().expect("nobody panics with it");
         passed_on.push(beacon);
+    } else {
+        let answer = String::from_utf8_lossy(&answer);
+        eprintln!(
+            "the probe has not taken {}: {answer}",
+            head.lines().next().unwrap_or_default()
+        );
     }
     stream.write_all(&answer)?;
     Ok(())

@@ -35,7 +35,13 @@ export class Sender {
         this.flush(true);
       }
     });
-    listen(window, "pagehide", () => this.flush(true));
+    // Browsers hide a page that is left after this event, and the vitals tell their last values
+    // then: what is sent now would only split the batch.
+    listen(window, "pagehide", () => {
+      if (document.visibilityState === "hidden") {
+        this.flush(true);
+      }
+    });
     listen(window, "online", () => this.flush(false));
     this.soon();
   }
