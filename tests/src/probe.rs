@@ -38,6 +38,7 @@ const STORE: &str = "state/hostprobe.db";
 pub struct Config {
     text: String,
     payload: bool,
+    environment: Vec<(&'static str, &'static str)>,
 }
 
 impl Config {
@@ -46,6 +47,7 @@ impl Config {
         Self {
             text: "[log]\nlevel = \"debug\"\n".into(),
             payload: false,
+            environment: Vec::new(),
         }
     }
 
@@ -63,6 +65,20 @@ impl Config {
     #[must_use]
     pub fn with_payload(mut self) -> Self {
         self.payload = true;
+        self
+    }
+
+    /// Logs as it is deployed.
+    #[must_use]
+    pub fn quiet(mut self) -> Self {
+        self.text = self.text.replace("level = \"debug\"", "level = \"info\"");
+        self
+    }
+
+    /// Gives the probe a variable of its environment.
+    #[must_use]
+    pub fn with_environment(mut self, name: &'static str, value: &'static str) -> Self {
+        self.environment.push((name, value));
         self
     }
 
@@ -134,6 +150,7 @@ impl Probe {
         if !config.payload {
             command.args(["--set", "kernel.probes.payload=false"]);
         }
+        command.envs(config.environment.iter().copied());
         let mut probe = Self {
             process: Process::spawn("hostprobe", command)?,
             address,

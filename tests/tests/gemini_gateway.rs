@@ -254,3 +254,27 @@ fn a_limit_refuses_exactly_at_the_limit_with_postgres() -> Result<()> {
     let postgres = Cluster::create()?.start()?;
     exactly_at_the_limit(Some(&postgres.url_over_tcp()))
 }
+
+/// A small container has no certificates: everything but the gateway works there, and that says what is missing.
+#[test]
+fn a_host_without_certificates_has_everything_but_the_gateway() -> Result<()> {
+    let site = Site::new(&[env!("CARGO_BIN_EXE_workload")])?;
+    let config = Config::new()
+        .service("nothing", &[std::process::id()])
+        .with_environment("SSL_CERT_FILE", "/dev/null")
+        .with_environment("SSL_CERT_DIR", "/nonexistent");
+    let probe = Probe::start(&site, &config)?;
+    let told = through(&probe, &[json!({"prompt": "hello"})])?;
+    let told = told.first().context("one call was made")?;
+    has(told, "code", 502)?;
+    let message = told
+        .get("message")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    ensure!(message.contains("ca-certificates"), "{told:#}");
+    ensure!(
+        probe.log().contains("ca-certificates"),
+        "the log does not say so"
+    );
+    probe.stop()
+}

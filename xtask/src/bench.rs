@@ -38,6 +38,14 @@ enum Measurement {
         #[arg(long)]
         write: bool,
     },
+    /// What the gateway to the Gemini API adds to a call, beside the same call without it
+    ///
+    /// Needs root. With HOSTPROBE_BIN set, it measures that binary and builds none.
+    Gateway {
+        /// Also write the numbers into docs/performance.md
+        #[arg(long)]
+        write: bool,
+    },
     /// The decoders: statements and requests a second on one core
     Decode {
         /// Also write the numbers into docs/performance.md
@@ -75,7 +83,8 @@ pub(crate) fn main(workspace: &Workspace, arguments: &Arguments) -> Result<()> {
         None => syscalls(workspace, &[]),
         Some(Measurement::Syscalls { arguments }) => syscalls(workspace, arguments),
         Some(Measurement::Overhead(arguments)) => overhead(workspace, arguments),
-        Some(Measurement::Host { write }) => host(workspace, *write),
+        Some(Measurement::Host { write }) => daemon(workspace, "host", *write),
+        Some(Measurement::Gateway { write }) => daemon(workspace, "gateway", *write),
         Some(Measurement::Decode { write }) => decode(workspace, *write),
     }
 }
@@ -121,16 +130,14 @@ fn overhead(workspace: &Workspace, arguments: &Overhead) -> Result<()> {
     command.run().context("measuring a web app and Postgres")
 }
 
-fn host(workspace: &Workspace, write: bool) -> Result<()> {
+fn daemon(workspace: &Workspace, what: &str, write: bool) -> Result<()> {
     need_root()?;
-    let mut command = bench(workspace, "host").args(write.then_some("--write"));
+    let mut command = bench(workspace, what).args(write.then_some("--write"));
     if env::var_os("HOSTPROBE_BIN").is_none() {
         setup::ensure(workspace, &[Group::Build])?;
         command = command.env("HOSTPROBE_BIN", build::build(workspace)?.binary);
     }
-    command
-        .run()
-        .context("measuring what reading the host costs")
+    command.run().with_context(|| format!("measuring {what}"))
 }
 
 fn decode(workspace: &Workspace, write: bool) -> Result<()> {

@@ -124,6 +124,8 @@ impl Client {
             .timeout(PATIENCE)
             // Numbers of this host must not go through somebody else's proxy.
             .no_proxy()
+            // The daemon speaks no TLS, and a small container has no certificates to load.
+            .tls_certs_only([])
             .build()
             .context("cannot prepare to ask the daemon")?;
         Ok(Self {

@@ -2,6 +2,7 @@
 
 pub mod decode;
 pub mod documents;
+pub mod gateway;
 pub mod host;
 pub mod measurer;
 pub mod overhead;

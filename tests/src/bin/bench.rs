@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use end_to_end::bench::{decode, host, measurer, overhead, syscalls};
+use end_to_end::bench::{decode, gateway, host, measurer, overhead, syscalls};
 
 /// Measures what the probe costs.
 #[derive(Parser)]
@@ -62,6 +62,15 @@ enum What {
         #[arg(long)]
         write: bool,
     },
+    /// What the gateway to the Gemini API adds to a call.
+    Gateway {
+        /// Pairs of calls that are measured.
+        #[arg(long, default_value_t = 2_000)]
+        calls: usize,
+        /// Also write the numbers into the documents.
+        #[arg(long)]
+        write: bool,
+    },
     /// The measured program: reads a loop's name and its number of calls from standard input.
     #[command(hide = true)]
     Measurer {
@@ -114,6 +123,15 @@ fn main() -> Result<()> {
                 host::run_and_write(processes, scrapes)?
             } else {
                 host::run(processes, scrapes)?
+            };
+            print!("{table}");
+            Ok(())
+        }
+        What::Gateway { calls, write } => {
+            let table = if write {
+                gateway::run_and_write(calls)?
+            } else {
+                gateway::run(calls)?
             };
             print!("{table}");
             Ok(())

@@ -115,9 +115,14 @@ fn text(answer: &ReportAnswer, terminal: Terminal) -> anyhow::Result<String> {
     }
     let unpriced = answer.total.now.unpriced_calls;
     if unpriced > 0 {
+        let calls = if unpriced == 1 {
+            "call has"
+        } else {
+            "calls have"
+        };
         writeln!(
             out,
-            "{unpriced} calls have a cost that nobody knows; it is not in the sums."
+            "{unpriced} {calls} a cost that nobody knows; it is not in the sums."
         )?;
     }
     let month = &answer.month;

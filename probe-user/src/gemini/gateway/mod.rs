@@ -112,6 +112,14 @@ impl Gateway {
         let arrived = Instant::now();
         let (parts, body) = request.into_parts();
         self.check(&parts.headers)?;
+        if let Some(reason) = self.0.upstream.unusable() {
+            self.0.counters.failed(UpstreamFailure::Connect);
+            let message = format!(
+                "hostprobe: TLS to `gemini.gateway.upstream` can't be set up ({reason}); install \
+                 certificates (package ca-certificates) or set `gemini.gateway.ca_file`"
+            );
+            return Err(GatewayError::upstream(UpstreamFailure::Connect, message));
+        }
         let Ok(slot) = Arc::clone(&self.0.slots).try_acquire_owned() else {
             let message = "hostprobe: too many calls are under way at once; come again, or raise \
                            `gemini.gateway.max_calls`";

@@ -44,14 +44,12 @@ pub enum UpstreamError {
         /// Why.
         reason: String,
     },
-    /// TLS can't be set up.
-    #[error("cannot set up TLS to `gemini.gateway.upstream`: {0}")]
-    Tls(String),
 }
 
 /// Where calls go.
 pub(super) struct Upstream {
-    client: Client,
+    /// Or why there is none. A host without certificates must have everything else of the daemon.
+    client: Result<Client, String>,
     base: Url,
     /// For messages.
     name: String,
@@ -81,9 +79,18 @@ impl Upstream {
         if let Some(path) = &config.ca_file {
             client = client.tls_certs_merge(certificates(path)?);
         }
-        let client = client
-            .build()
-            .map_err(|error| UpstreamError::Tls(causes(&error)))?;
+        if base.scheme() == "http" {
+            client = client.tls_certs_only([]);
+        }
+        let client = client.build().map_err(|error| {
+            let reason = causes(&error);
+            tracing::warn!(
+                "the gateway to the Gemini API can't be used: {reason}; install certificates \
+                 (package ca-certificates), name a file with `gemini.gateway.ca_file`, or switch it \
+                 off with `gemini.gateway.enabled = false`"
+            );
+            reason
+        });
         Ok(Self {
             client,
             name: base.host_str().unwrap_or_default().to_owned(),
@@ -91,6 +98,11 @@ impl Upstream {
             connect_timeout_s: config.connect_timeout_s,
             idle_timeout_s: config.idle_timeout_s,
         })
+    }
+
+    /// Why nothing can be sent at all.
+    pub(super) fn unusable(&self) -> Option<&str> {
+        self.client.as_ref().err().map(String::as_str)
     }
 
     /// A request for this path and query, which begin with a slash.
@@ -110,7 +122,8 @@ impl Upstream {
         if url.origin() != self.base.origin() {
             return Err("hostprobe: the path leads to another host".to_owned());
         }
-        let request = self.client.request(method, url).headers(headers);
+        let client = self.client.as_ref().map_err(Clone::clone)?;
+        let request = client.request(method, url).headers(headers);
         Ok(Outgoing {
             upstream: self,
             request,
